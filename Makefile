@@ -1,0 +1,65 @@
+# `make run` and `make test` are all a newcomer needs; `make help` lists the rest.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8000
+# PyPI's torch brings CUDA (several GB). For the CPU build:
+#   make run TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+PIP_TORCH := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+$(VENV)/.runtime: requirements.txt
+	@echo "==> Installing the runtime packages into $(VENV) (once; torch is large)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_TORCH) -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
+	@echo "==> Installing the development packages into $(VENV)"
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_TORCH) -r requirements-dev.txt
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/.dev ## Make .venv with all pins
+
+.PHONY: run
+run: $(VENV)/.runtime ## Start the live demo at http://127.0.0.1:8000 (PORT=… for another port)
+	$(BIN)/python manage.py demo --port $(PORT)
+
+.PHONY: test
+test: $(VENV)/.dev ## Run the whole test suite
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.dev ## ruff, format check, mypy, import contracts, migrations and deployment checks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') SECURE_SITE=1 \
+		$(BIN)/python manage.py check --deploy --fail-level WARNING
+
+.PHONY: format
+format: $(VENV)/.dev ## Mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: bench
+bench: $(VENV)/.dev ## Run the benchmarks (BENCH_DATA names the folder of public labelled posts)
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+.PHONY: bench-starter
+bench-starter: $(VENV)/.dev ## Train the starter model and judge it on real posts, beside baselines
+	$(BIN)/python -m tests.benchmarks.starter $(ARGS)
+
+.PHONY: clean
+clean: ## Remove the environment and everything that the program has written
+	rm -rf $(VENV) var

@@ -1,0 +1,39 @@
+"""Roll-ups that keep a chart's cost independent of the number of posts."""
+
+from django.db import models
+
+from ingestion.models import Stream
+from modeling.models import Category
+
+
+class SentimentBucket(models.Model):
+    """Posts of one stream and category in one minute, by the posts' own time.
+
+    A post of several streams counts in each; the row without a stream counts every post once.
+    """
+
+    minute = models.DateTimeField()
+    stream = models.ForeignKey(
+        Stream, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    category = models.ForeignKey(Category, on_delete=models.CASCADE, related_name="+")
+    count = models.PositiveIntegerField(default=0)
+    confidence_sum = models.FloatField(default=0, help_text="Divide by count for the mean.")
+
+    class Meta:
+        ordering = ["-minute"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["stream", "category", "minute"], name="bucket_once_a_stream"
+            ),
+            # NULLs are distinct to the constraint above.
+            models.UniqueConstraint(
+                fields=["category", "minute"],
+                condition=models.Q(stream__isnull=True),
+                name="bucket_once_overall",
+            ),
+        ]
+        indexes = [models.Index(fields=["stream", "minute"], name="bucket_timeline")]
+
+    def __str__(self) -> str:
+        return f"{self.minute:%Y-%m-%d %H:%M} {self.category_id}: {self.count}"

@@ -1,0 +1,14 @@
+"""Nudges that modeling sends upwards."""
+
+from django.dispatch import Signal
+
+# Serving predictions were written. Sent inside their transaction, so that a roll-up commits or
+# rolls back with them. Argument: `predictions`, a list of saved `Prediction`.
+predictions_created = Signal()
+
+# After commit: a version became champion. Argument: `version`, a `ModelVersion`.
+version_promoted = Signal()
+
+# After commit: something needs a human. Arguments: `kind` (drift, model, stream, budget),
+# `message` (one line), `active` (False when it is over).
+alert_raised = Signal()

