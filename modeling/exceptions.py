@@ -1,0 +1,29 @@
+"""What can go wrong in modeling; interfaces translate these into messages and status codes."""
+
+
+class ModelingError(Exception):
+    """Base class; the message is one sentence that a user can act on."""
+
+
+class NoChampion(ModelingError):
+    """No version serves yet."""
+
+
+class ModelUnavailable(ModelingError):
+    """The champion exists but cannot be loaded."""
+
+
+class EngineOverloaded(ModelingError):
+    """More texts wait than the engine accepts."""
+
+
+class NotEnoughData(ModelingError):
+    """Too few or too one-sided labels to train on."""
+
+
+class TrainingInProgress(ModelingError):
+    """A run of this scheme is queued or running already."""
+
+
+class RegistryError(ModelingError):
+    """The model registry refused or cannot be reached."""

@@ -1,0 +1,39 @@
+"""Prometheus metrics of the model."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+PREDICTIONS = Counter(
+    "sentiment_predictions_total",
+    "Texts classified.",
+    ["label", "model_version", "channel"],
+)
+PREDICTION_SECONDS = Histogram(
+    "sentiment_prediction_duration_seconds",
+    "Time from texts to probabilities, a call.",
+    ["channel"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+CONFIDENCE = Histogram(
+    "sentiment_prediction_confidence",
+    "Probability of the chosen category.",
+    buckets=(0.34, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1),
+)
+BATCH_SIZE = Histogram(
+    "sentiment_inference_batch_size",
+    "Texts a batch of the engine.",
+    buckets=(1, 2, 4, 8, 16, 32, 64),
+)
+QUEUE_DEPTH = Gauge(
+    "sentiment_inference_queue_depth",
+    "Texts that wait for a batch.",
+    multiprocess_mode="livesum",
+)
+DRIFT = Gauge(
+    "sentiment_drift_score",
+    "PSI of the last quality report's window against the champion's training data.",
+    ["feature"],
+    multiprocess_mode="mostrecent",
+)
+RETRAINING_RUNS = Counter(
+    "sentiment_retraining_runs_total", "Training runs that ended.", ["result"]
+)

@@ -1,0 +1,140 @@
+"""Classifying: the one place where texts become judgements."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from ingestion.models import Post
+from modeling import metrics, selectors, serving
+from modeling.models import Category, LabelScheme, Prediction
+from modeling.serving import Classification, Served
+from modeling.signals import predictions_created
+
+CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Judgements in the order of the texts, by one version."""
+
+    version: str
+    items: list[Classification]
+    latency_ms: float
+
+
+def classify_texts(
+    texts: Sequence[str], *, channel: str, scheme_key: str = LabelScheme.DEFAULT_KEY
+) -> Batch:
+    """Judge texts by the champion; nothing is stored.
+
+    `channel` says who asked (api, stream, command, …) in the metrics. Raises NoChampion,
+    ModelUnavailable or EngineOverloaded.
+    """
+    return _judge(serving.champion(scheme_key), texts, channel)
+
+
+def _judge(served: Served, texts: Sequence[str], channel: str) -> Batch:
+    started = time.perf_counter()
+    items = served.classify(texts)
+    seconds = time.perf_counter() - started
+    metrics.PREDICTION_SECONDS.labels(channel).observe(seconds)
+    for item in items:
+        metrics.PREDICTIONS.labels(item.label, served.version, channel).inc()
+        metrics.CONFIDENCE.observe(item.confidence)
+    return Batch(served.version, items, round(seconds * 1000, 3))
+
+
+def classify_posts(
+    post_ids: Iterable[int], *, channel: str = "stream", scheme_key: str = LabelScheme.DEFAULT_KEY
+) -> int:
+    """Store the champion's prediction for each of these posts that has none; return how many.
+
+    Safe to repeat and to run in several processes at once: each post is classified exactly once.
+    """
+    scheme = LabelScheme.objects.get(key=scheme_key)
+    categories = {category.key: category for category in scheme.categories.all()}
+    pending = iter(post_ids)
+    return sum(
+        _classify_chunk(chunk, scheme, categories, channel) for chunk in _chunks(pending, CHUNK)
+    )
+
+
+def classify_pending(
+    *,
+    scheme_key: str = LabelScheme.DEFAULT_KEY,
+    received_since: datetime | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> int:
+    """Classify every saved post that has no prediction; return how many were stored.
+
+    `progress` is told how many posts each chunk took. Bounded memory, however many there are.
+    """
+    scheme = LabelScheme.objects.get(key=scheme_key)
+    pending = selectors.unclassified_posts(scheme, received_since=received_since)
+    total, last = 0, 0
+    while ids := list(pending.filter(pk__gt=last).values_list("pk", flat=True)[: CHUNK * 4]):
+        total += classify_posts(ids, channel="pending", scheme_key=scheme_key)
+        last = ids[-1]
+        if progress is not None:
+            progress(len(ids))
+    return total
+
+
+def _classify_chunk(
+    post_ids: Sequence[int], scheme: LabelScheme, categories: dict[str, Category], channel: str
+) -> int:
+    rows = list(
+        selectors.unclassified_posts(scheme).filter(pk__in=post_ids).values_list("pk", "text")
+    )
+    if not rows:
+        return 0
+    # The model runs before the transaction: no lock is held while it thinks.
+    served = serving.champion(scheme.key)
+    judged = _judge(served, [text for _, text in rows], channel)
+    now = timezone.now()
+    predictions = [
+        Prediction(
+            post_id=post_id,
+            scheme=scheme,
+            model_version_id=served.version_id,
+            category=categories[item.label],
+            confidence=item.confidence,
+            scores=item.scores,
+            created_at=now,
+        )
+        for (post_id, _), item in zip(rows, judged.items, strict=True)
+    ]
+    return _store(predictions, scheme)
+
+
+@transaction.atomic
+def _store(predictions: list[Prediction], scheme: LabelScheme) -> int:
+    """Insert those whose post is still unclassified.
+
+    Whoever holds the posts' locks decides: a second process finds its predictions made. SQLite
+    has one writer at a time, and needs no locks.
+    """
+    ids = [prediction.post_id for prediction in predictions]
+    if connection.features.has_select_for_update:
+        locked = Post.objects.filter(pk__in=ids).order_by("pk").select_for_update(no_key=True)
+        list(locked.values_list("pk", flat=True))
+    still = set(
+        selectors.unclassified_posts(scheme).filter(pk__in=ids).values_list("pk", flat=True)
+    )
+    fresh = [prediction for prediction in predictions if prediction.post_id in still]
+    Prediction.objects.bulk_create(fresh)
+    if fresh:
+        predictions_created.send(sender=Prediction, predictions=fresh)
+    return len(fresh)
+
+
+def _chunks(items: Iterator[int], size: int) -> Iterator[list[int]]:
+    while chunk := list(islice(items, size)):
+        yield chunk

@@ -1,0 +1,133 @@
+"""What a model learns from and is judged on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from modeling import starter
+from modeling.exceptions import NotEnoughData
+from modeling.ml import text
+from modeling.ml.training import Labelled
+from modeling.models import Annotation, LabelScheme
+
+TEST_PERCENT = 10
+VALIDATION_PERCENT = 10
+MINIMUM_SIZE = 100
+MINIMUM_A_CATEGORY = 15
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Texts split for good: a text never moves between the sets, whatever joins later.
+
+    `labels` gives the meaning of label indices; `digest` changes with any text, label or split.
+    """
+
+    labels: tuple[str, ...]
+    train: Labelled
+    validation: Labelled
+    test: Labelled
+    digest: str
+
+
+def gather(scheme: LabelScheme) -> Dataset:
+    """Starter corpus (for the default scheme) and annotations, which win over it.
+
+    Raises NotEnoughData for too few texts, or too few of one category.
+    """
+    labels = tuple(scheme.categories.values_list("key", flat=True))
+    by_text: dict[str, tuple[str, str]] = {}
+    if scheme.key == LabelScheme.DEFAULT_KEY:
+        for post in starter.labelled():
+            by_text[text.digest(post.text)] = (post.text, post.label)
+    for key, entry in _annotated(scheme).items():
+        by_text[key] = entry
+    _check(by_text, labels)
+    return _split(by_text, labels)
+
+
+def split_name(key: str) -> str:
+    """The set that a text belongs to, by the hash of its normalised form."""
+    percent = int(key[:8], 16) % 100
+    if percent < TEST_PERCENT:
+        return "test"
+    return "validation" if percent < TEST_PERCENT + VALIDATION_PERCENT else "train"
+
+
+def _annotated(scheme: LabelScheme) -> dict[str, tuple[str, str]]:
+    """Text digest → text and its majority label; ties and deleted posts are left out.
+
+    People overrule imported labels of the same text.
+    """
+    votes: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
+    texts: dict[str, str] = {}
+    annotations = (
+        Annotation.objects.current()
+        .filter(scheme=scheme, post__deleted_at__isnull=True)
+        .values_list("post__text", "category__key", "origin")
+    )
+    for post_text, category, origin in annotations.iterator(chunk_size=2000):
+        key = text.digest(post_text)
+        texts[key] = post_text
+        votes[key][(origin, category)] += 1
+    result = {}
+    for key, counted in votes.items():
+        if winner := _majority(counted):
+            result[key] = (texts[key], winner)
+    return result
+
+
+def _majority(votes: Counter[tuple[str, str]]) -> str | None:
+    human = Counter({c: n for (origin, c), n in votes.items() if origin == Annotation.Origin.HUMAN})
+    counted = human or Counter({category: n for (_, category), n in votes.items()})
+    ranked = counted.most_common(2)
+    if len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
+        return None
+    return ranked[0][0]
+
+
+def _check(by_text: dict[str, tuple[str, str]], labels: tuple[str, ...]) -> None:
+    counts = Counter(label for _, label in by_text.values())
+    if len(by_text) < MINIMUM_SIZE:
+        raise NotEnoughData(
+            f"{len(by_text)} labelled posts are too few to train on: "
+            f"label at least {MINIMUM_SIZE - len(by_text)} more"
+        )
+    scarce = [
+        f"{label} ({counts[label]})" for label in labels if counts[label] < MINIMUM_A_CATEGORY
+    ]
+    if scarce:
+        raise NotEnoughData(
+            f"every category needs {MINIMUM_A_CATEGORY} labelled posts; too few: {', '.join(scarce)}"
+        )
+
+
+def _split(by_text: dict[str, tuple[str, str]], labels: tuple[str, ...]) -> Dataset:
+    sets: dict[str, tuple[list[str], list[int]]] = {
+        name: ([], []) for name in ("train", "validation", "test")
+    }
+    seal = hashlib.sha256()
+    # Sorted by hash: the order of rows in the database must not change the model.
+    for key in sorted(by_text):
+        post_text, label = by_text[key]
+        seal.update(f"{key}\t{label}\n".encode())
+        texts, numbers = sets[split_name(key)]
+        texts.append(post_text)
+        numbers.append(labels.index(label))
+    return Dataset(
+        labels,
+        train=Labelled(*sets["train"]),
+        validation=Labelled(*sets["validation"]),
+        test=Labelled(*sets["test"]),
+        digest=seal.hexdigest(),
+    )
+
+
+def counts(data: Labelled, labels: tuple[str, ...]) -> dict[str, int]:
+    """Texts of each label."""
+    numbers = np.bincount(np.asarray(data.labels, dtype=int), minlength=len(labels))
+    return dict(zip(labels, numbers.tolist(), strict=True))

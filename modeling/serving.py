@@ -1,0 +1,174 @@
+"""The process's engine: loads the champion once, notices a new one, never drops a request."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+
+from modeling import metrics, registry
+from modeling.exceptions import EngineOverloaded, ModelUnavailable, NoChampion, RegistryError
+from modeling.ml.artifact import ArtifactError
+from modeling.ml.classifier import SentimentClassifier
+from modeling.ml.engine import EngineBusy, InferenceEngine
+from modeling.models import LabelScheme, ModelVersion
+from modeling.signals import alert_raised
+
+logger = logging.getLogger(__name__)
+
+# How long a process may go on with the old champion.
+CHECK_SECONDS = 1.0
+# In-flight requests of a replaced engine have long ended by then.
+RETIRE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One text's judgement. `scores` maps every label to its probability; they sum to 1."""
+
+    label: str
+    confidence: float
+    scores: dict[str, float]
+    truncated: bool
+
+
+class Served:
+    """A loaded version, ready to classify."""
+
+    def __init__(self, row: ModelVersion, classifier: SentimentClassifier) -> None:
+        self.version_id = row.pk
+        self.version = str(row.version)
+        self.labels = classifier.labels
+        self.backend = classifier.backend_name
+        self.engine = InferenceEngine(classifier, on_batch=metrics.BATCH_SIZE.observe)
+
+    def classify(self, texts: Sequence[str]) -> list[Classification]:
+        """Judge raw texts, in order. Raises EngineOverloaded when too many wait already."""
+        try:
+            judged = self.engine.predict(texts)
+        except EngineBusy as error:
+            raise EngineOverloaded(str(error)) from error
+        finally:
+            metrics.QUEUE_DEPTH.set(self.engine.queue_depth)
+        return [
+            Classification(
+                label=self.labels[best],
+                confidence=float(row[best]),
+                scores={
+                    label: round(float(p), 6) for label, p in zip(self.labels, row, strict=True)
+                },
+                truncated=truncated,
+            )
+            for row, best, truncated in zip(
+                judged.probabilities,
+                judged.probabilities.argmax(axis=1),
+                judged.truncated,
+                strict=True,
+            )
+        ]
+
+
+@dataclass
+class _Slot:
+    """What this process serves for one scheme, and when it last looked for something newer."""
+
+    served: Served | None = None
+    checked_at: float = float("-inf")
+    error: str = ""
+
+
+_slots: dict[str, _Slot] = {}
+_lock = threading.Lock()
+
+
+def champion(scheme_key: str = LabelScheme.DEFAULT_KEY) -> Served:
+    """The champion of a scheme, loaded; looks for a new one at most once a second.
+
+    A new champion that cannot be loaded leaves the old one serving and raises an alert. Raises
+    NoChampion when there is none, ModelUnavailable when the only one cannot be loaded.
+    """
+    slot = _slots.setdefault(scheme_key, _Slot())
+    if slot.served is None or time.monotonic() - slot.checked_at > CHECK_SECONDS:
+        with _lock:
+            if slot.served is None or time.monotonic() - slot.checked_at > CHECK_SECONDS:
+                _refresh(slot, scheme_key)
+    if slot.served is None:
+        raise ModelUnavailable(slot.error)
+    return slot.served
+
+
+def _refresh(slot: _Slot, scheme_key: str) -> None:
+    row = ModelVersion.objects.champions().of_scheme(scheme_key).first()
+    slot.checked_at = time.monotonic()
+    if row is None:
+        if slot.served is None:
+            raise NoChampion("no model serves yet: run `python manage.py bootstrap`")
+        return
+    if slot.served is not None and slot.served.version_id == row.pk:
+        _clear_error(slot)
+        return
+    try:
+        fresh = Served(row, load(row))
+    except (ArtifactError, RegistryError) as error:
+        _note_error(slot, row, error)
+        return
+    _clear_error(slot)
+    if slot.served is not None:
+        _retire(slot.served)
+    slot.served = fresh
+    logger.info("serving version %s with %s", fresh.version, fresh.backend)
+
+
+def load(row: ModelVersion) -> SentimentClassifier:
+    """A version's classifier. Raises ArtifactError or RegistryError."""
+    folder = registry.local_folder(row.artifact_uri, row.artifact_digests)
+    return SentimentClassifier(
+        folder, settings.INFERENCE_BACKEND, settings.INFERENCE_THREADS or os.cpu_count() or 1
+    )
+
+
+def _note_error(slot: _Slot, row: ModelVersion, error: Exception) -> None:
+    message = f"version {row.version} cannot be loaded: {error}"
+    if message != slot.error:
+        logger.error("%s", message)
+        alert_raised.send_robust(sender=None, kind="model", message=message, active=True)
+    slot.error = message
+
+
+def _clear_error(slot: _Slot) -> None:
+    if slot.error:
+        alert_raised.send_robust(sender=None, kind="model", message=slot.error, active=False)
+    slot.error = ""
+
+
+def _retire(served: Served) -> None:
+    timer = threading.Timer(RETIRE_SECONDS, served.engine.close)
+    timer.daemon = True
+    timer.start()
+
+
+def status(scheme_key: str = LabelScheme.DEFAULT_KEY) -> dict[str, Any]:
+    """What this process serves now; loads nothing."""
+    slot = _slots.get(scheme_key, _Slot())
+    served = slot.served
+    return {
+        "version": served.version if served else None,
+        "loaded": served is not None,
+        "backend": served.backend if served else None,
+        "error": slot.error,
+    }
+
+
+def reset() -> None:
+    """Forget every loaded model: for tests and for processes that fork."""
+    with _lock:
+        for slot in _slots.values():
+            if slot.served is not None:
+                slot.served.engine.close()
+        _slots.clear()

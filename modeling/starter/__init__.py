@@ -1,0 +1,35 @@
+"""The starter corpus: posts written for this project, so that a fresh installation can judge.
+
+`labelled/*.tsv` hold `label<TAB>text`, a domain each; `demo/*.tsv` hold unlabelled posts in the
+order in which the demo replays them. `docs/starter-corpus.md` tells how they were written.
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class StarterPost:
+    """One written post; `domain` is the name of its file."""
+
+    label: str
+    text: str
+    domain: str
+
+
+def labelled() -> list[StarterPost]:
+    """Every labelled post, in the order of the files."""
+    return [
+        StarterPost(row["label"], row["text"], path.stem)
+        for path in sorted((FOLDER / "labelled").glob("*.tsv"))
+        for row in _rows(path)
+    ]
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)

@@ -1,0 +1,99 @@
+"""What must be there before anything serves: tables, roles, schedule, a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import Group, Permission
+from django.core.management import call_command
+from django.db.models import Q
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from tqdm import tqdm
+
+from modeling.models import LabelScheme, ModelVersion
+from modeling.services import train
+
+# Role → the permissions it holds, as (action, model) pairs.
+ROLES: dict[str, list[tuple[str, str]]] = {
+    "viewer": [
+        ("view", model)
+        for model in ("stream", "post", "prediction", "modelversion", "qualityreport")
+    ],
+    "annotator": [
+        ("view", "post"),
+        ("view", "prediction"),
+        ("view", "annotation"),
+        ("add", "annotation"),
+        ("change", "annotation"),
+    ],
+    "model manager": [
+        (action, model)
+        for model in ("modelversion", "trainingrun", "experiment", "qualityreport")
+        for action in ("view", "add", "change")
+    ],
+}
+
+# Name → task and seconds between runs. Seeded once: operators edit them in the admin.
+SCHEDULE: dict[str, tuple[str, int]] = {
+    "Keep streams alive": ("ingestion.ensure_streams", 15),
+    "Classify pending posts": ("modeling.classify_pending", 10),
+    "Check data quality": ("modeling.check_quality", 3600),
+    "Check whether to retrain": ("modeling.check_retraining", 900),
+}
+
+
+def run(out: Any, *, build_model: bool = True) -> None:
+    """Do whatever is still to do, saying so on `out` (anything with `write`).
+
+    Raises ModelingError.
+    """
+    print("==> Migrating the database", file=out)
+    call_command("migrate", verbosity=0, interactive=False)
+    create_roles()
+    create_schedule()
+    if build_model:
+        build_starter_model(out)
+
+
+def create_roles() -> None:
+    """Groups with their permissions; permissions that an operator added are left alone."""
+    for name, granted in ROLES.items():
+        group, _ = Group.objects.get_or_create(name=name)
+        wanted = Q()
+        for action, model in granted:
+            wanted |= Q(codename=f"{action}_{model}")
+        group.permissions.add(*Permission.objects.filter(wanted))
+
+
+def create_schedule() -> None:
+    """Periodic tasks that are missing; those that operators edited are left alone."""
+    for name, (task, seconds) in SCHEDULE.items():
+        interval, _ = IntervalSchedule.objects.get_or_create(
+            every=seconds, period=IntervalSchedule.SECONDS
+        )
+        PeriodicTask.objects.get_or_create(name=name, defaults={"task": task, "interval": interval})
+
+
+def build_starter_model(out: Any) -> ModelVersion:
+    """The champion, trained on the starter corpus when there is none yet."""
+    scheme = LabelScheme.objects.get(key=LabelScheme.DEFAULT_KEY)
+    champion = ModelVersion.objects.champions().filter(scheme=scheme).first()
+    if champion is not None:
+        return champion
+    print("==> Building the starter model (once)", file=out)
+    run = train.request_training(scheme, reason="starter model")
+    with tqdm(total=100, bar_format="{percentage:3.0f}% |{bar:30}| {elapsed} {desc}") as bar:
+
+        def show(share: float, message: str) -> None:
+            bar.set_description_str(message, refresh=False)
+            bar.update(round(share * 100) - bar.n)
+
+        run = train.execute(run.pk, progress=show)
+    version = ModelVersion.objects.champions().get(scheme=scheme)
+    test = version.metrics["test"]
+    print(
+        f"    version {version.version}: macro recall {test['macro_recall']:.3f} on "
+        f"{test['size']} held-out starter posts",
+        file=out,
+    )
+    return version
