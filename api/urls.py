@@ -1,5 +1,32 @@
-"""Routes of the API."""
+"""Routes of the API; each answers with and without a trailing slash."""
 
-from django.urls import URLPattern
+from django.urls import include, path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
+from rest_framework.routers import DefaultRouter
 
-urlpatterns: list[URLPattern] = []
+from api import resources, views
+
+router = DefaultRouter()
+router.trailing_slash = "/?"
+router.register("streams", resources.StreamViewSet)
+router.register("posts", resources.PostViewSet)
+router.register("predictions", resources.PredictionViewSet)
+router.register("annotations", resources.AnnotationViewSet)
+router.register("models", resources.ModelVersionViewSet)
+router.register("training-runs", resources.TrainingRunViewSet)
+router.register("experiments", resources.ExperimentViewSet)
+router.register("reports", resources.QualityReportViewSet)
+
+urlpatterns = [
+    re_path(r"^predict/?$", views.PredictView.as_view(), name="predict"),
+    re_path(r"^predict/batch/?$", views.PredictBatchView.as_view(), name="predict-batch"),
+    re_path(r"^retrain/?$", views.RetrainView.as_view(), name="retrain"),
+    re_path(r"^model/info/?$", views.ModelInfoView.as_view(), name="model-info"),
+    re_path(r"^data/quality/?$", views.DataQualityView.as_view(), name="data-quality"),
+    re_path(r"^health/?$", views.HealthView.as_view(), name="health"),
+    re_path(r"^metrics/?$", views.metrics, name="metrics"),
+    re_path(r"^schema/?$", SpectacularAPIView.as_view(), name="schema"),
+    re_path(r"^docs/?$", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    re_path(r"^docs/redoc/?$", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
+    path("api/v1/", include(router.urls)),
+]

@@ -5,3 +5,10 @@ class DashboardConfig(AppConfig):
     """Live pages: counts by minute, charts and the websocket."""
 
     name = "dashboard"
+
+    def ready(self) -> None:
+        from dashboard import receivers
+        from modeling.signals import alert_raised, predictions_created
+
+        predictions_created.connect(receivers.count_predictions)
+        alert_raised.connect(receivers.tell_browsers)

@@ -1,3 +1,7 @@
 """Websocket routes."""
 
-websocket_urlpatterns: list = []
+from django.urls import re_path
+
+from dashboard.consumers import LiveConsumer
+
+websocket_urlpatterns = [re_path(r"^ws/live/?$", LiveConsumer.as_asgi())]

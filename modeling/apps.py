@@ -5,3 +5,9 @@ class ModelingConfig(AppConfig):
     """Classifies posts, and trains, judges and serves the models that do it."""
 
     name = "modeling"
+
+    def ready(self) -> None:
+        from ingestion.signals import posts_ingested
+        from modeling import receivers
+
+        posts_ingested.connect(receivers.classify_new_posts)

@@ -8,8 +8,8 @@ from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
 from django.db.models import Q
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
-from tqdm import tqdm
 
+from modeling.management.progress import training_bar
 from modeling.models import LabelScheme, ModelVersion
 from modeling.services import train
 
@@ -71,7 +71,9 @@ def create_schedule() -> None:
         interval, _ = IntervalSchedule.objects.get_or_create(
             every=seconds, period=IntervalSchedule.SECONDS
         )
-        PeriodicTask.objects.get_or_create(name=name, defaults={"task": task, "interval": interval})
+        # A run that no worker took before the next one is due is dropped, not piled up.
+        defaults = {"task": task, "interval": interval, "expire_seconds": seconds}
+        PeriodicTask.objects.get_or_create(name=name, defaults=defaults)
 
 
 def build_starter_model(out: Any) -> ModelVersion:
@@ -82,13 +84,8 @@ def build_starter_model(out: Any) -> ModelVersion:
         return champion
     print("==> Building the starter model (once)", file=out)
     run = train.request_training(scheme, reason="starter model")
-    with tqdm(total=100, bar_format="{percentage:3.0f}% |{bar:30}| {elapsed} {desc}") as bar:
-
-        def show(share: float, message: str) -> None:
-            bar.set_description_str(message, refresh=False)
-            bar.update(round(share * 100) - bar.n)
-
-        run = train.execute(run.pk, progress=show)
+    with training_bar() as progress:
+        train.execute(run.pk, progress=progress)
     version = ModelVersion.objects.champions().get(scheme=scheme)
     test = version.metrics["test"]
     print(

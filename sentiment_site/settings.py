@@ -205,7 +205,8 @@ WHITENOISE_USE_FINDERS = True
 
 # --- Security ---------------------------------------------------------------------------------
 
-LOGIN_URL = "admin:login"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "/"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -232,17 +233,20 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 # --- API --------------------------------------------------------------------------------------
 
 API_REQUIRE_AUTH = env.boolean("API_REQUIRE_AUTH", default=not DEBUG)
-API_RATE_LIMIT = env.text("API_RATE_LIMIT", "600/minute")
-STORE_API_TEXTS = env.boolean("STORE_API_TEXTS")
+# Who may read /metrics without signing in, where the API is not open.
+METRICS_NETWORKS = env.items("METRICS_NETWORKS", ("127.0.0.0/8", "::1/128"))
 
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_PARSER_CLASSES": ["api.parsers.StrictJSONParser"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        # Basic first: its challenge makes an anonymous request a 401, not a 403.
+        "rest_framework.authentication.BasicAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["api.permissions.IsAllowed"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "api.exceptions.problem_handler",
-    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Sentiment API",

@@ -3,8 +3,19 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from sentiment_site.views import root
+
+admin.site.site_header = "Live sentiment"
+admin.site.site_title = "Live sentiment"
+admin.site.index_title = "Posts, labels and models"
+
 urlpatterns = [
+    path("", root, name="home"),
     path("admin/", admin.site.urls),
     path("", include("api.urls")),
     path("", include("dashboard.urls")),
 ]
+
+handler400 = "api.exceptions.bad_request"
+handler404 = "api.exceptions.not_found"
+handler500 = "api.exceptions.server_error"

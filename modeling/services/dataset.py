@@ -97,12 +97,11 @@ def _check(by_text: dict[str, tuple[str, str]], labels: tuple[str, ...]) -> None
             f"{len(by_text)} labelled posts are too few to train on: "
             f"label at least {MINIMUM_SIZE - len(by_text)} more"
         )
-    scarce = [
-        f"{label} ({counts[label]})" for label in labels if counts[label] < MINIMUM_A_CATEGORY
-    ]
+    scarce = [label for label in labels if counts[label] < MINIMUM_A_CATEGORY]
     if scarce:
+        named = ", ".join(f"{label} ({counts[label]})" for label in scarce)
         raise NotEnoughData(
-            f"every category needs {MINIMUM_A_CATEGORY} labelled posts; too few: {', '.join(scarce)}"
+            f"each category needs {MINIMUM_A_CATEGORY} labelled posts; too few: {named}"
         )
 
 

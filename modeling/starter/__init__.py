@@ -33,3 +33,27 @@ def labelled() -> list[StarterPost]:
 def _rows(path: Path) -> Iterator[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         yield from csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+
+
+@dataclass(frozen=True)
+class DemoPost:
+    """One post of the demo's stories."""
+
+    topic: str
+    author: str
+    text: str
+
+
+def demo_topics() -> list[str]:
+    """Names of the stories, from their file names."""
+    return sorted(_topic(path) for path in (FOLDER / "demo").glob("*.tsv"))
+
+
+def demo_posts(topic: str) -> list[DemoPost]:
+    """A story's posts in the order in which they happened."""
+    path = next(path for path in (FOLDER / "demo").glob("*.tsv") if _topic(path) == topic)
+    return [DemoPost(topic, row["author"], row["text"]) for row in _rows(path)]
+
+
+def _topic(path: Path) -> str:
+    return path.stem.replace("_", " ").capitalize()

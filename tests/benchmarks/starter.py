@@ -94,9 +94,8 @@ def main() -> None:
         fine_tuned(sets, folder)
         trained = time.monotonic() - started
         export_onnx(folder)
-        print(
-            f"\ntrained in {trained:.0f} s, exported in {time.monotonic() - started - trained:.0f} s"
-        )
+        exported = time.monotonic() - started - trained
+        print(f"\ntrained in {trained:.0f} s, exported in {exported:.0f} s")
         print(f"{'':<34} macro recall  macro F1  accuracy     ECE   recall neg neu pos")
         print(row("VADER", evaluate(real.labels, vader(real), data.LABELS)))
         judged = evaluate(real.labels, tf_idf(sets["train"], real), data.LABELS)

@@ -1,0 +1,123 @@
+"""Errors as RFC 9457 problem documents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError
+from django.http import Http404, HttpRequest, HttpResponse
+from rest_framework import exceptions, status
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from modeling.exceptions import (
+    EngineOverloaded,
+    ModelingError,
+    ModelUnavailable,
+    NoChampion,
+    TrainingInProgress,
+)
+
+CONTENT_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = "1"
+
+# Domain errors and the status that says the same over HTTP; subclasses first.
+STATUS_OF: tuple[tuple[type[Exception], int], ...] = (
+    (EngineOverloaded, status.HTTP_503_SERVICE_UNAVAILABLE),
+    (NoChampion, status.HTTP_503_SERVICE_UNAVAILABLE),
+    (ModelUnavailable, status.HTTP_503_SERVICE_UNAVAILABLE),
+    (DatabaseError, status.HTTP_503_SERVICE_UNAVAILABLE),
+    (TrainingInProgress, status.HTTP_409_CONFLICT),
+    (ModelingError, status.HTTP_400_BAD_REQUEST),
+)
+
+
+class PayloadTooLarge(exceptions.APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = "The body is larger than 1 MiB."
+    default_code = "payload_too_large"
+
+
+def problem(code: int, detail: str, errors: list[dict[str, str]] | None = None) -> dict[str, Any]:
+    """The document: `errors` lists a field path and what is wrong with it."""
+    document: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(code).phrase,
+        "status": code,
+        "detail": detail,
+    }
+    if errors:
+        document["errors"] = errors
+    return document
+
+
+def problem_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's exception handler: every expected error becomes a problem, others stay 500."""
+    if isinstance(error, Http404):
+        error = exceptions.NotFound()
+    elif isinstance(error, PermissionDenied):
+        error = exceptions.PermissionDenied()
+    headers: dict[str, str] = {}
+    if isinstance(error, exceptions.ValidationError):
+        errors = list(_flatten(error.detail))
+        document = problem(error.status_code, errors[0]["detail"], errors)
+    elif isinstance(error, exceptions.APIException):
+        document = problem(error.status_code, str(error.detail))
+        if (challenge := getattr(error, "auth_header", None)) is not None:
+            headers["WWW-Authenticate"] = challenge
+        if (wait := getattr(error, "wait", None)) is not None:
+            headers["Retry-After"] = str(int(wait) + 1)
+    else:
+        code = next((code for kind, code in STATUS_OF if isinstance(error, kind)), None)
+        if code is None:
+            return None
+        is_database = isinstance(error, DatabaseError)
+        document = problem(code, "The database is unavailable." if is_database else str(error))
+        if code == status.HTTP_503_SERVICE_UNAVAILABLE:
+            headers["Retry-After"] = RETRY_AFTER_SECONDS
+    set_rollback()
+    return Response(document, status=document["status"], headers=headers, content_type=CONTENT_TYPE)
+
+
+def _flatten(detail: Any, path: str = "") -> Iterator[dict[str, str]]:
+    """Nested validation errors as field paths: `texts[3]`, `filter.since`."""
+    if isinstance(detail, dict):
+        for name, inner in detail.items():
+            if isinstance(name, int):
+                here = f"{path}[{name}]"
+            elif name == "non_field_errors":
+                here = path
+            else:
+                here = f"{path}.{name}" if path else str(name)
+            yield from _flatten(inner, here)
+    elif isinstance(detail, list):
+        for inner in detail:
+            yield from _flatten(inner, path)
+    else:
+        yield {"field": path, "detail": f"{path}: {detail}" if path else str(detail)}
+
+
+def _answer(request: HttpRequest, code: int, detail: str) -> HttpResponse:
+    if "text/html" in request.headers.get("Accept", ""):
+        return HttpResponse(
+            f"<!doctype html><title>{code}</title><h1>{HTTPStatus(code).phrase}</h1>"
+            f'<p>{detail}</p><p><a href="/">Back to the dashboard</a></p>',
+            status=code,
+        )
+    return HttpResponse(json.dumps(problem(code, detail)), status=code, content_type=CONTENT_TYPE)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _answer(request, 400, "The request cannot be understood.")
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _answer(request, 404, "Nothing is at this address; GET / lists the routes.")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return _answer(request, 500, "Something went wrong here; the log says what.")

@@ -1,0 +1,61 @@
+"""Filters of the lists."""
+
+from __future__ import annotations
+
+import django_filters as filters
+
+from ingestion.models import Post, Source, Stream
+from modeling.models import Annotation, Category, ModelVersion, Prediction
+
+
+class StreamFilter(filters.FilterSet):
+    source = filters.ChoiceFilter(choices=Source.choices)
+    is_active = filters.BooleanFilter()
+
+    class Meta:
+        model = Stream
+        fields = ["source", "is_active"]
+
+
+class PostFilter(filters.FilterSet):
+    stream = filters.ModelChoiceFilter(field_name="streams", queryset=Stream.objects.all())
+    source = filters.ChoiceFilter(choices=Source.choices)
+    language = filters.CharFilter(field_name="lang")
+    since = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
+    until = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+    search = filters.CharFilter(field_name="text", lookup_expr="icontains")
+
+    class Meta:
+        model = Post
+        fields = ["stream", "source", "language", "since", "until", "search"]
+
+
+class PredictionFilter(filters.FilterSet):
+    post = filters.NumberFilter()
+    stream = filters.ModelChoiceFilter(field_name="post__streams", queryset=Stream.objects.all())
+    category = filters.ModelChoiceFilter(
+        field_name="category", to_field_name="key", queryset=Category.objects.all()
+    )
+    version = filters.NumberFilter(field_name="model_version__version")
+    since = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
+    until = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+
+    class Meta:
+        model = Prediction
+        fields = ["post", "stream", "category", "version", "since", "until", "is_serving"]
+
+
+class AnnotationFilter(filters.FilterSet):
+    category = filters.CharFilter(field_name="category__key")
+
+    class Meta:
+        model = Annotation
+        fields = ["post", "category", "origin"]
+
+
+class ModelVersionFilter(filters.FilterSet):
+    scheme = filters.CharFilter(field_name="scheme__key")
+
+    class Meta:
+        model = ModelVersion
+        fields = ["scheme", "stage"]

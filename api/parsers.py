@@ -1,0 +1,57 @@
+"""JSON, read strictly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import IO, Any, NoReturn
+
+from django.conf import settings
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import BaseParser
+
+from api.exceptions import PayloadTooLarge
+
+
+class StrictJSONParser(BaseParser):
+    """UTF-8 JSON of at most 1 MiB: no NaN, no infinities, no key twice."""
+
+    media_type = "application/json"
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        body = stream.read(limit + 1)
+        if len(body) > limit:
+            raise PayloadTooLarge
+        try:
+            return json.loads(
+                body.decode("utf-8"),
+                parse_constant=_refuse_constant,
+                object_pairs_hook=_refuse_repeated_keys,
+            )
+        except UnicodeDecodeError as error:
+            raise ParseError(
+                f"The body is not UTF-8: {error.reason} at byte {error.start}."
+            ) from error
+        except json.JSONDecodeError as error:
+            raise ParseError(
+                f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+            ) from error
+        except RecursionError as error:
+            raise ParseError("The body is nested too deeply.") from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ParseError(f"The body holds {name}, which is not JSON.")
+
+
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ParseError("The body names a key twice.")
+    return result

@@ -1,0 +1,228 @@
+"""What comes in and goes out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from ingestion.models import Post, Stream
+from modeling.models import (
+    Annotation,
+    Category,
+    Experiment,
+    ModelVersion,
+    Prediction,
+    QualityReport,
+    TrainingRun,
+)
+
+TEXT_LIMIT = 10_000
+BATCH_LIMIT = 1_000
+
+
+class TextField(serializers.CharField):
+    """1–10,000 characters, one of them visible. A number is not quietly made a text."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=TEXT_LIMIT, trim_whitespace=False, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            raise serializers.ValidationError(f"Not a string but {type(data).__name__}.")
+        if not data.strip():
+            raise serializers.ValidationError("The text is empty.")
+        try:
+            data.encode()
+        except UnicodeEncodeError as error:
+            raise serializers.ValidationError("The text holds half a surrogate pair.") from error
+        # NUL is no character that a post can hold; the model sees a space in its place.
+        return super().to_internal_value(data.replace("\x00", " "))
+
+
+class StrictSerializer(serializers.Serializer):
+    """Refuses fields that it does not know, which are typing errors more often than not."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict) and (unknown := sorted(set(data) - set(self.fields))):
+            known = ", ".join(self.fields)
+            raise serializers.ValidationError(
+                dict.fromkeys(unknown, f"Unknown field; known are: {known}.")
+            )
+        return super().to_internal_value(data)
+
+
+class PredictRequest(StrictSerializer):
+    text = TextField()
+
+
+class BatchRequest(StrictSerializer):
+    texts = serializers.ListField(
+        child=TextField(), min_length=1, max_length=BATCH_LIMIT, allow_empty=False
+    )
+
+
+class RetrainRequest(StrictSerializer):
+    force = serializers.BooleanField(default=False)
+
+
+class PredictionResult(serializers.Serializer):
+    # A field of that name; DRF means the caption.
+    label = serializers.CharField()  # type: ignore[assignment]
+    confidence = serializers.FloatField()
+    scores = serializers.DictField(child=serializers.FloatField())
+    truncated = serializers.BooleanField(required=False)
+    model_version = serializers.CharField()
+    latency_ms = serializers.FloatField()
+
+
+class BatchResult(serializers.Serializer):
+    predictions = PredictionResult(many=True)
+    model_version = serializers.CharField()
+    latency_ms = serializers.FloatField()
+
+
+class StreamSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Stream
+        fields = [
+            "id",
+            "name",
+            "source",
+            "query",
+            "languages",
+            "is_active",
+            "last_error",
+            "created_at",
+            "updated_at",
+        ]
+        read_only_fields = ["last_error", "created_at", "updated_at"]
+
+
+class PostSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Post
+        fields = [
+            "id",
+            "source",
+            "external_id",
+            "text",
+            "lang",
+            "author_id",
+            "author_username",
+            "author_name",
+            "created_at",
+            "received_at",
+            "conversation_id",
+            "edited_from",
+            "metrics",
+            "streams",
+        ]
+
+
+class PredictionSerializer(serializers.ModelSerializer):
+    category = serializers.SlugRelatedField[Category](slug_field="key", read_only=True)
+    model_version = serializers.CharField(source="model_version.version")
+
+    class Meta:
+        model = Prediction
+        fields = [
+            "id",
+            "post",
+            "category",
+            "confidence",
+            "scores",
+            "model_version",
+            "is_serving",
+            "created_at",
+        ]
+
+
+class AnnotationSerializer(serializers.ModelSerializer):
+    category = serializers.CharField(source="category.key")
+    post = serializers.PrimaryKeyRelatedField(queryset=Post.objects.visible())
+    annotator = serializers.CharField(source="annotator.username", read_only=True, default=None)
+
+    class Meta:
+        model = Annotation
+        fields = ["id", "post", "category", "annotator", "origin", "created_at", "replaced_at"]
+        read_only_fields = ["origin", "created_at", "replaced_at"]
+
+
+class ModelVersionSerializer(serializers.ModelSerializer):
+    scheme = serializers.CharField(source="scheme.key")
+
+    class Meta:
+        model = ModelVersion
+        fields = [
+            "id",
+            "scheme",
+            "version",
+            "stage",
+            "base_model",
+            "metrics",
+            "parameters",
+            "temperature",
+            "dataset_digest",
+            "train_size",
+            "validation_size",
+            "test_size",
+            "run_id",
+            "created_at",
+            "promoted_at",
+        ]
+
+
+class TrainingRunSerializer(serializers.ModelSerializer):
+    version = serializers.IntegerField(source="version.version", default=None)
+
+    class Meta:
+        model = TrainingRun
+        fields = [
+            "id",
+            "status",
+            "is_automatic",
+            "triggers",
+            "reason",
+            "progress",
+            "message",
+            "error",
+            "version",
+            "gate",
+            "created_at",
+            "started_at",
+            "finished_at",
+        ]
+
+
+class QualityReportSerializer(serializers.ModelSerializer):
+    model_version = serializers.IntegerField(source="model_version.version", default=None)
+
+    class Meta:
+        model = QualityReport
+        fields = [
+            "id",
+            "model_version",
+            "window_start",
+            "window_end",
+            "post_count",
+            "summary",
+            "statistics",
+            "has_drift",
+            "created_at",
+        ]
+
+
+class ExperimentSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Experiment
+        fields = [
+            "id",
+            "champion",
+            "challenger",
+            "mode",
+            "share",
+            "started_at",
+            "stopped_at",
+            "result",
+        ]

@@ -1,0 +1,200 @@
+"""The root routes: predictions, retraining, health, what serves."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseForbidden, JsonResponse
+from django.views.decorators.http import require_safe
+from django_prometheus.exports import ExportToDjangoView
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from rest_framework import status
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import Serializer
+from rest_framework.views import APIView
+
+from api import health, permissions
+from api.serializers import (
+    BatchRequest,
+    BatchResult,
+    ModelVersionSerializer,
+    PredictionResult,
+    PredictRequest,
+    QualityReportSerializer,
+    RetrainRequest,
+)
+from modeling.exceptions import NoChampion
+from modeling.models import LabelScheme, ModelVersion
+from modeling.services import classify, retrain
+from modeling.serving import Classification
+from modeling.tasks import train
+
+ROUTES = {
+    "POST /predict": "classify one text",
+    "POST /predict/batch": "classify up to 1,000 texts",
+    "POST /retrain": 'run the retraining check; {"force": true} skips its triggers',
+    "GET /model/info": "the version that serves",
+    "GET /data/quality": "the newest quality and drift report",
+    "GET /health": "database, broker, model and streams",
+    "GET /metrics": "Prometheus metrics",
+    "GET /docs": "interactive documentation",
+    "GET /schema": "OpenAPI 3.1",
+    "GET /api/v1/": "streams, posts, predictions, annotations, models, training-runs, "
+    "experiments, reports",
+}
+
+
+def _valid(serializer: Serializer) -> dict[str, Any]:
+    serializer.is_valid(raise_exception=True)
+    valid: dict[str, Any] = serializer.validated_data
+    return valid
+
+
+def _as_result(item: Classification) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "label": item.label,
+        "confidence": round(item.confidence, 6),
+        "scores": item.scores,
+    }
+    if item.truncated:
+        result["truncated"] = True
+    return result
+
+
+class PredictView(APIView):
+    """Classify one text."""
+
+    @extend_schema(
+        request=PredictRequest,
+        responses={200: PredictionResult},
+        examples=[
+            OpenApiExample(
+                "A happy customer", {"text": "I love this amazing product!"}, request_only=True
+            )
+        ],
+    )
+    def post(self, request: Request) -> Response:
+        data = _valid(PredictRequest(data=request.data))
+        batch = classify.classify_texts([data["text"]], channel="api")
+        return Response(
+            {
+                **_as_result(batch.items[0]),
+                "model_version": batch.version,
+                "latency_ms": batch.latency_ms,
+            }
+        )
+
+
+class PredictBatchView(APIView):
+    """Classify 1 to 1,000 texts; predictions come in their order."""
+
+    @extend_schema(
+        request=BatchRequest,
+        responses={200: BatchResult},
+        examples=[
+            OpenApiExample(
+                "Two texts",
+                {"texts": ["Great service!", "Two hours late again"]},
+                request_only=True,
+            )
+        ],
+    )
+    def post(self, request: Request) -> Response:
+        data = _valid(BatchRequest(data=request.data))
+        batch = classify.classify_texts(data["texts"], channel="api")
+        shared = {"model_version": batch.version, "latency_ms": batch.latency_ms}
+        return Response(
+            {"predictions": [{**_as_result(item), **shared} for item in batch.items], **shared}
+        )
+
+
+class RetrainView(APIView):
+    """Run the retraining check: 202 with a run, or 200 when no trigger fired."""
+
+    permission_classes = [permissions.MayWrite]
+    write_permission = "modeling.add_trainingrun"
+
+    @extend_schema(
+        request=RetrainRequest, responses={200: OpenApiResponse(), 202: OpenApiResponse()}
+    )
+    def post(self, request: Request) -> Response:
+        data = _valid(RetrainRequest(data=request.data if request.data is not None else {}))
+        user = request.user if request.user.is_authenticated else None
+        decision = retrain.check(_scheme(), force=data["force"], by=user)
+        if decision.run is None:
+            return Response({"status": decision.status, "triggers": decision.triggers})
+        if decision.is_new:
+            transaction.on_commit(partial(train.delay, decision.run.pk))
+        return Response(
+            {"run": decision.run.pk, "status": decision.status, "triggers": decision.triggers},
+            status=status.HTTP_202_ACCEPTED,
+        )
+
+
+class ModelInfoView(APIView):
+    """The version that serves."""
+
+    @extend_schema(responses={200: ModelVersionSerializer})
+    def get(self, request: Request) -> Response:
+        version = (
+            ModelVersion.objects.champions()
+            .select_related("scheme")
+            .filter(scheme__key=LabelScheme.DEFAULT_KEY)
+            .first()
+        )
+        if version is None:
+            raise NoChampion("no model serves yet: run `python manage.py bootstrap`")
+        labels = list(version.scheme.categories.values_list("key", flat=True))
+        return Response({**ModelVersionSerializer(version).data, "labels": labels})
+
+
+class DataQualityView(APIView):
+    """The newest quality report."""
+
+    @extend_schema(responses={200: QualityReportSerializer})
+    def get(self, request: Request) -> Response:
+        report = _scheme().reports.select_related("model_version").first()
+        if report is None:
+            return Response(
+                {"status": "no_report", "detail": "The first report comes within an hour."}
+            )
+        verdict = "drift" if report.has_drift else "ok"
+        return Response({"status": verdict, **QualityReportSerializer(report).data})
+
+
+class HealthView(APIView):
+    """200 while the service can answer predictions, else 503."""
+
+    permission_classes = [AllowAny]
+    authentication_classes = []
+
+    @extend_schema(responses={200: OpenApiResponse(), 503: OpenApiResponse()})
+    def get(self, request: Request) -> Response:
+        state = health.check()
+        is_down = state["status"] == "unavailable"
+        return Response(
+            state, status=status.HTTP_503_SERVICE_UNAVAILABLE if is_down else status.HTTP_200_OK
+        )
+
+
+def _scheme() -> LabelScheme:
+    return LabelScheme.objects.get(key=LabelScheme.DEFAULT_KEY)
+
+
+@require_safe
+def information(request: HttpRequest) -> JsonResponse:
+    """What is here, for programs that ask for `/`."""
+    return JsonResponse({"name": "Live sentiment", "routes": ROUTES})
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Prometheus metrics of this process, or of all with PROMETHEUS_MULTIPROC_DIR."""
+    if not permissions.may_scrape(request):
+        return HttpResponseForbidden("Metrics are open to signed-in users and METRICS_NETWORKS.\n")
+    response: HttpResponse = ExportToDjangoView(request)
+    return response

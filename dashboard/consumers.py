@@ -1,0 +1,87 @@
+"""The websocket `/ws/live/`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import Any
+from urllib.parse import parse_qs
+
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+
+from dashboard import presenters, selectors
+from dashboard.access import may_watch
+from dashboard.events import Snapshot
+from dashboard.live import Viewer, ticker
+from dashboard.receivers import ALERT_GROUP
+from dashboard.selectors import View
+
+# The close code that tells the page to sign in rather than to try again.
+SIGN_IN = 4401
+
+
+class LiveConsumer(AsyncWebsocketConsumer):
+    """A snapshot, then ticks; `?range=` and `?stream=` say what the page looks at."""
+
+    groups = [ALERT_GROUP]
+
+    async def connect(self) -> None:
+        await self.accept()
+        if not await database_sync_to_async(may_watch)(self.scope["user"]):
+            await self.close(SIGN_IN)
+            return
+        self.viewer = Viewer()
+        # Joins before it reads: what arrives in between comes twice rather than never.
+        await ticker().join(self.viewer)
+        await self._send_snapshot()
+        self.pump = asyncio.create_task(self._pump())
+
+    async def disconnect(self, code: int) -> None:
+        if hasattr(self, "viewer"):
+            ticker().leave(self.viewer)
+        if hasattr(self, "pump"):
+            self.pump.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.pump
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """The page asks again after it missed something; anything else is ignored."""
+        if text_data == "snapshot" and hasattr(self, "viewer"):
+            await self._send_snapshot()
+
+    async def alert(self, event: dict[str, Any]) -> None:
+        await self.send(text_data=json.dumps(event["alert"]))
+
+    async def _pump(self) -> None:
+        while True:
+            message = await self.viewer.next()
+            if self.viewer.skipped:
+                self.viewer.skipped = False
+                await self._send_snapshot()
+            await self.send(text_data=message)
+
+    async def _send_snapshot(self) -> None:
+        snapshot = await database_sync_to_async(self._snapshot)(ticker().sequence)
+        await self.send(text_data=json.dumps(snapshot, ensure_ascii=False))
+
+    def _snapshot(self, sequence: int) -> Snapshot:
+        view = self._view()
+        rate, lag = selectors.rate()
+        return Snapshot(
+            type="snapshot",
+            sequence=sequence,
+            view=presenters.present(view),
+            posts=selectors.newest_posts(view),
+            model=selectors.serving_model(),
+            rate=rate,
+            lag_seconds=lag,
+        )
+
+    def _view(self) -> View:
+        query = parse_qs(self.scope["query_string"].decode(errors="replace"))
+        stream = query.get("stream", [""])[0]
+        return selectors.make_view(
+            query.get("range", [None])[0], int(stream) if stream.isdecimal() else None
+        )

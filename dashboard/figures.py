@@ -1,0 +1,47 @@
+"""Rows in, Plotly figures out; no queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from modeling.models import Category
+
+
+def timeline(series: dict[str, Any], categories: Sequence[Category]) -> dict[str, Any]:
+    """Stacked counts by category over time, as Plotly's JSON (data and layout)."""
+    figure = go.Figure()
+    for category in categories:
+        figure.add_trace(
+            go.Scatter(
+                x=series["bins"],
+                y=series["counts"][category.key],
+                name=category.name,
+                stackgroup="sentiment",
+                mode="lines",
+                line={"width": 1.2, "color": category.color, "shape": "spline", "smoothing": 0.6},
+                hovertemplate="%{y}",
+                meta=category.key,
+            )
+        )
+    figure.update_layout(
+        template=None,
+        hovermode="x unified",
+        showlegend=False,
+        margin={"l": 40, "r": 8, "t": 8, "b": 32},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        xaxis={"type": "date", "showgrid": False, "zeroline": False},
+        yaxis={"rangemode": "tozero", "zeroline": False, "nticks": 5},
+    )
+    return _plain(figure)
+
+
+def _plain(figure: go.Figure) -> dict[str, Any]:
+    plain: dict[str, Any] = figure.to_plotly_json()
+    # Plotly keeps lists as tuples of its own; JSON wants lists.
+    for trace in plain["data"]:
+        trace["x"], trace["y"] = list(trace["x"]), list(trace["y"])
+    return plain

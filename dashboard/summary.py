@@ -1,0 +1,40 @@
+"""The view in one sentence: what a passer-by should take away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Up to these values of net sentiment the mood has the name.
+MOODS = (
+    (-0.4, "very negative"),
+    (-0.15, "mostly negative"),
+    (0.15, "mixed"),
+    (0.4, "mostly positive"),
+    (1.0, "very positive"),
+)
+
+
+def mood(net: float | None) -> str:
+    """A name for a net sentiment between −1 and 1."""
+    if net is None:
+        return "no posts yet"
+    return next(name for limit, name in MOODS if net <= limit)
+
+
+def headline(
+    counts: dict[str, int], net: float | None, terms: dict[str, list[dict[str, Any]]]
+) -> str:
+    """One sentence: the mood, the largest share that explains it, and what it is about."""
+    total = sum(counts.values())
+    if not total or net is None:
+        return "Waiting for the first posts."
+    key = "negative" if net < 0 else "positive"
+    share = counts.get(key, 0) / total
+    words = [entry["word"] for entry in terms.get(key, [])[:4]]
+    about = f", about {_join(words)}" if words else ""
+    return f"The mood is {mood(net)}: {share:.0%} of {total:,} posts are {key}{about}."
+
+
+def _join(words: list[str]) -> str:
+    quoted = [f"“{word}”" for word in words]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"

@@ -1,0 +1,57 @@
+"""Pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.csrf import ensure_csrf_cookie
+from django.views.decorators.http import require_safe
+
+from dashboard import presenters, selectors
+from dashboard.access import may_watch
+from dashboard.selectors import RANGES, View
+
+
+@require_safe
+@ensure_csrf_cookie
+def home(request: HttpRequest) -> HttpResponse:
+    """The live page. `?range=` and `?stream=` choose what it shows."""
+    if not may_watch(request.user):
+        return redirect_to_login(request.get_full_path())
+    view = _view(request)
+    categories = selectors.categories()
+    context: dict[str, Any] = {
+        "view": view,
+        "ranges": RANGES,
+        "streams": selectors.streams(),
+        "categories": categories,
+        "model": selectors.serving_model(),
+        "page": {
+            "view": presenters.present(view),
+            "posts": selectors.newest_posts(view),
+            "categories": [
+                {"key": c.key, "name": c.name, "color": c.color, "polarity": c.polarity}
+                for c in categories
+            ],
+            "streams": {stream.pk: stream.name for stream in selectors.streams()},
+        },
+    }
+    return render(request, "dashboard/home.html", context)
+
+
+@require_safe
+def data(request: HttpRequest) -> HttpResponse:
+    """The view's numbers as JSON: what the page asks for to bring its words up to date."""
+    if not may_watch(request.user):
+        return JsonResponse({"title": "Sign in first", "status": 401}, status=401)
+    return JsonResponse(presenters.present(_view(request)))
+
+
+def _view(request: HttpRequest) -> View:
+    stream = request.GET.get("stream", "")
+    return selectors.make_view(
+        request.GET.get("range"), int(stream) if stream.isdecimal() else None
+    )

@@ -1,0 +1,146 @@
+"""Deciding whether to retrain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db.models import Avg
+from django.utils import timezone
+
+from modeling.models import (
+    Annotation,
+    LabelScheme,
+    ModelVersion,
+    Prediction,
+    TrainingRun,
+)
+from modeling.services.train import request_training
+
+# A run that has said nothing for so long is dead: its process was killed.
+STALE = timedelta(minutes=15)
+# After a failed or rejected run the check waits: the same data would give the same end.
+COOL_DOWN = timedelta(hours=6)
+CONFIDENCE_WINDOW = 1000
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The outcome of a check. `run` is the active or new run, if there is one.
+
+    `status` is queued, running or not_needed; `triggers` maps each trigger to its value,
+    threshold and whether it fired.
+    """
+
+    status: str
+    triggers: dict[str, dict[str, Any]]
+    run: TrainingRun | None = None
+    is_new: bool = False
+    reason: str = ""
+
+
+def check(scheme: LabelScheme, *, force: bool = False, by: User | None = None) -> Decision:
+    """Queue a training when a trigger fires or `force` is set; the caller starts a new run.
+
+    At most one run of a scheme is active; asking during one returns that one.
+    """
+    _fail_stale_runs(scheme)
+    triggers = evaluate_triggers(scheme)
+    active = scheme.runs.filter(status__in=TrainingRun.ACTIVE).first()
+    if active is not None:
+        return Decision(active.status, triggers, active, reason="a run is active already")
+    fired = [name for name, trigger in triggers.items() if trigger["fired"]]
+    if not force and not fired:
+        return Decision("not_needed", triggers, reason="no trigger fired")
+    if not force and (until := _cooling_down(scheme)) is not None:
+        return Decision(
+            "not_needed", triggers, reason=f"the last run failed; waiting until {until:%H:%M} UTC"
+        )
+    reason = f"triggered by {', '.join(fired)}" if fired else "forced"
+    run = request_training(
+        scheme, by=by, is_automatic=by is None and not force, triggers=triggers, reason=reason
+    )
+    return Decision(run.status, triggers, run, is_new=True, reason=reason)
+
+
+def evaluate_triggers(scheme: LabelScheme) -> dict[str, dict[str, Any]]:
+    """Each trigger's value, threshold and verdict, now."""
+    champion = ModelVersion.objects.champions().filter(scheme=scheme).first()
+    last = scheme.runs.filter(status=TrainingRun.Status.SUCCEEDED).first()
+    since = last.created_at if last else None
+    labels = Annotation.objects.current().filter(scheme=scheme)
+    new_labels = (labels.since(since) if since else labels).values("post").distinct().count()
+    confidence = _mean_confidence(champion)
+    report = scheme.reports.first()
+    psi = max((e["psi"] for e in report.statistics.values()), default=None) if report else None
+    hours = _hours_since(since)
+    return {
+        "labels": _at_least(new_labels, settings.MIN_SAMPLES_FOR_RETRAIN),
+        "age_hours": {
+            **_at_least(hours, settings.RETRAIN_INTERVAL_HOURS),
+            # Training again on the very same labels would only cost time.
+            "fired": bool(
+                hours is not None and hours >= settings.RETRAIN_INTERVAL_HOURS and new_labels
+            ),
+        },
+        "mean_confidence": {
+            "value": confidence,
+            "threshold": settings.MIN_MEAN_CONFIDENCE,
+            "fired": confidence is not None
+            and confidence < settings.MIN_MEAN_CONFIDENCE
+            and new_labels > 0,
+        },
+        "drift": {
+            "value": psi,
+            "threshold": settings.DRIFT_PSI_THRESHOLD,
+            "fired": bool(report and report.has_drift and new_labels),
+        },
+    }
+
+
+def _at_least(value: float | None, threshold: float) -> dict[str, Any]:
+    return {
+        "value": value,
+        "threshold": threshold,
+        "fired": value is not None and value >= threshold,
+    }
+
+
+def _hours_since(moment: datetime | None) -> float | None:
+    if moment is None:
+        return None
+    return round((timezone.now() - moment).total_seconds() / 3600, 2)
+
+
+def _mean_confidence(champion: ModelVersion | None) -> float | None:
+    """Of the champion's newest predictions; None before it has made any."""
+    if champion is None:
+        return None
+    newest = Prediction.objects.serving().filter(model_version=champion).order_by("-id")
+    mean = newest[:CONFIDENCE_WINDOW].aggregate(mean=Avg("confidence"))["mean"]
+    return None if mean is None else round(mean, 4)
+
+
+def _fail_stale_runs(scheme: LabelScheme) -> None:
+    horizon = timezone.now() - STALE
+    stale = scheme.runs.filter(status__in=TrainingRun.ACTIVE)
+    running = stale.filter(status=TrainingRun.Status.RUNNING, heartbeat_at__lt=horizon)
+    queued = stale.filter(status=TrainingRun.Status.QUEUED, created_at__lt=horizon)
+    for runs, error in (
+        (running, "the process that trained has died"),
+        (queued, "no worker took the run: is one listening on the queue `train`?"),
+    ):
+        runs.update(status=TrainingRun.Status.FAILED, error=error, finished_at=timezone.now())
+
+
+def _cooling_down(scheme: LabelScheme) -> datetime | None:
+    last = scheme.runs.exclude(status__in=TrainingRun.ACTIVE).first()
+    if last is None or last.finished_at is None:
+        return None
+    if last.status not in {TrainingRun.Status.FAILED, TrainingRun.Status.REJECTED}:
+        return None
+    until = last.finished_at + COOL_DOWN
+    return until if until > timezone.now() else None

@@ -1,0 +1,47 @@
+"""Celery tasks: thin, and safe to run twice."""
+
+from datetime import timedelta
+
+from celery import shared_task
+from django.utils import timezone
+
+from modeling.exceptions import NoChampion
+from modeling.models import LabelScheme
+from modeling.services import classify, quality, retrain
+from modeling.services import train as training
+
+# How far back the frequent sweep looks; older leftovers are `classify --pending`'s.
+SWEEP = timedelta(hours=1)
+
+
+@shared_task(name="modeling.classify_posts")
+def classify_posts(post_ids: list[int]) -> int:
+    return classify.classify_posts(post_ids)
+
+
+@shared_task(name="modeling.classify_pending")
+def classify_pending() -> int:
+    try:
+        return classify.classify_pending(received_since=timezone.now() - SWEEP)
+    except NoChampion:
+        # A fresh installation: the sweep after the starter model is built takes them.
+        return 0
+
+
+@shared_task(name="modeling.train")
+def train(run_id: int) -> str:
+    return training.execute(run_id).status
+
+
+@shared_task(name="modeling.check_quality")
+def check_quality() -> None:
+    for scheme in LabelScheme.objects.filter(versions__stage="champion"):
+        quality.build_report(scheme)
+
+
+@shared_task(name="modeling.check_retraining")
+def check_retraining() -> None:
+    for scheme in LabelScheme.objects.filter(versions__stage="champion"):
+        decision = retrain.check(scheme)
+        if decision.is_new and decision.run is not None:
+            train.delay(decision.run.pk)

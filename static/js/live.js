@@ -1,0 +1,197 @@
+// The live page: starts from the numbers in the page, then follows the websocket.
+import { connect } from "./socket.js";
+import { Timeline } from "./timeline.js";
+import { PostList } from "./posts.js";
+
+const page = JSON.parse(document.getElementById("page-data").textContent);
+const categories = page.categories;
+const byId = (id) => document.getElementById(id);
+const stream = page.view.stream;
+const percent = new Intl.NumberFormat(undefined, { style: "percent" });
+const number = new Intl.NumberFormat();
+
+let view = page.view;
+let modelVersion = byId("model-version").textContent;
+const timeline = new Timeline(byId("timeline"), categories);
+const posts = new PostList(byId("posts"), byId("no-posts"), byId("pause"), categories, page.streams);
+
+function showTotals() {
+  const total = categories.reduce((sum, c) => sum + (view.totals[c.key] || 0), 0);
+  const split = byId("split");
+  while (split.children.length < categories.length) split.append(document.createElement("span"));
+  let net = 0;
+  categories.forEach((category, index) => {
+    const count = view.totals[category.key] || 0;
+    const share = total ? count / total : 0;
+    net += (category.polarity || 0) * share;
+    const bar = split.children[index];
+    bar.dataset.category = category.key;
+    bar.style.flexGrow = share;
+    bar.style.background = "var(--mark)";
+    document.querySelector(`[data-share="${category.key}"]`).textContent = total ? percent.format(share) : "–";
+    document.querySelector(`[data-count="${category.key}"]`).textContent = number.format(count);
+  });
+  split.setAttribute("aria-label", categories.map((c) => `${c.name} ${percent.format(total ? (view.totals[c.key] || 0) / total : 0)}`).join(", "));
+  byId("net").textContent = total ? (net > 0 ? "+" : net < 0 ? "−" : "") + Math.abs(net).toFixed(2) : "–";
+  byId("mood").textContent = view.mood;
+}
+
+function showTerms() {
+  const box = byId("terms");
+  box.replaceChildren(
+    ...categories.map((category) => {
+      const column = document.createElement("section");
+      column.dataset.category = category.key;
+      const heading = document.createElement("h3");
+      const mark = document.createElement("span");
+      mark.className = "mark";
+      heading.append(mark, category.name);
+      const list = document.createElement("ol");
+      const terms = view.terms[category.key] || [];
+      const strongest = Math.max(...terms.map((t) => t.z), 1);
+      for (const term of terms) {
+        const item = document.createElement("li");
+        item.className = "term";
+        item.style.setProperty("--width", `${Math.round((100 * term.z) / strongest)}%`);
+        item.title = `in ${term.count} posts`;
+        const word = document.createElement("b");
+        word.textContent = term.word;
+        const count = document.createElement("span");
+        count.textContent = number.format(term.count);
+        item.append(word, count);
+        list.append(item);
+      }
+      if (!terms.length) {
+        const none = document.createElement("p");
+        none.className = "empty";
+        none.textContent = "not enough posts yet";
+        column.append(heading, none);
+      } else column.append(heading, list);
+      return column;
+    }),
+  );
+}
+
+function showView(next) {
+  view = next;
+  byId("headline").textContent = view.headline;
+  timeline.load(view.figure, view.bin_seconds);
+  showTotals();
+  showTerms();
+}
+
+function showFlow(message) {
+  byId("rate").textContent = number.format(Math.round(message.rate));
+  byId("lag").textContent = message.lag_seconds === null ? "–" : `${message.lag_seconds.toFixed(message.lag_seconds < 10 ? 1 : 0)} s`;
+}
+
+function showModel(message) {
+  const version = message.version || "none";
+  byId("model-version").textContent = version;
+  if (version !== modelVersion) toast(`Version ${version} classifies from now on.`);
+  modelVersion = version;
+}
+
+function toast(text) {
+  const item = document.createElement("p");
+  item.className = "toast";
+  item.textContent = text;
+  byId("toasts").append(item);
+  setTimeout(() => item.remove(), 8000);
+}
+
+let newsSinceRefresh = false;
+const handlers = {
+  snapshot(message) {
+    showView(message.view);
+    posts.load(message.posts);
+    showFlow(message);
+    showModel(message);
+    modelVersion = message.model.version || "none";
+    byId("model-version").textContent = modelVersion;
+  },
+  tick(message) {
+    showFlow(message);
+    const mine = message.counts.filter((c) => c.stream === stream && Date.parse(c.minute) >= Date.parse(view.start) - 60000);
+    if (mine.length) {
+      newsSinceRefresh = true;
+      for (const c of mine) view.totals[c.category] = (view.totals[c.category] || 0) + c.count;
+      timeline.add(mine);
+      showTotals();
+    }
+    posts.add(message.posts.filter((p) => stream === null || p.streams.includes(stream)));
+  },
+  model: showModel,
+  alert(message) {
+    toast(message.active ? `Alert: ${message.message}` : `Over: ${message.message}`);
+  },
+};
+
+// Words, headline and the left edge of the window move slower than the counts.
+async function refresh() {
+  if (!newsSinceRefresh || document.hidden) return;
+  newsSinceRefresh = false;
+  const answer = await fetch(`/live/data/${location.search}`, { headers: { Accept: "application/json" } });
+  if (answer.ok) showView(await answer.json());
+}
+setInterval(() => refresh().catch(() => { newsSinceRefresh = true; }), 10000);
+
+for (const control of document.querySelectorAll("#filters input, #filters select")) {
+  control.addEventListener("change", () => {
+    const form = new FormData(byId("filters"));
+    const query = new URLSearchParams([...form].filter(([, value]) => value));
+    location.search = query.toString();
+  });
+}
+for (const button of document.querySelectorAll(".toggle button")) {
+  button.addEventListener("click", () => {
+    for (const other of document.querySelectorAll(".toggle button")) other.setAttribute("aria-pressed", String(other === button));
+    timeline.show(button.dataset.mode);
+  });
+}
+
+let typing;
+byId("try-text").addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = setTimeout(classify, 250);
+});
+byId("try-form").addEventListener("submit", (event) => event.preventDefault());
+
+async function classify() {
+  const text = byId("try-text").value;
+  const output = byId("try-result");
+  if (!text.trim()) return output.replaceChildren();
+  const token = document.cookie.match(/csrftoken=([^;]+)/);
+  const answer = await fetch("/predict", {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-CSRFToken": token ? token[1] : "" },
+    body: JSON.stringify({ text }),
+  }).catch(() => null);
+  if (text !== byId("try-text").value) return;
+  if (!answer || !answer.ok) {
+    output.textContent = answer ? (await answer.json()).detail || "The model did not answer." : "The server cannot be reached.";
+    return;
+  }
+  const result = await answer.json();
+  output.replaceChildren(...categories.map((category) => {
+    const item = document.createElement("span");
+    item.className = "badge";
+    item.dataset.category = category.key;
+    const mark = document.createElement("span");
+    mark.className = "mark";
+    const label = document.createElement(category.key === result.label ? "strong" : "span");
+    label.textContent = `${category.name} ${percent.format(result.scores[category.key])}`;
+    item.append(mark, label);
+    return item;
+  }));
+}
+
+showView(view);
+posts.load(page.posts);
+connect(`/ws/live/${location.search}`, {
+  message: (message) => handlers[message.type]?.(message),
+  state(state) {
+    byId("status").dataset.state = state;
+    byId("status-text").textContent = state;
+  },
+});
