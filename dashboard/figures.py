@@ -15,19 +15,19 @@ def timeline(series: dict[str, Any], categories: Sequence[Category]) -> dict[str
     figure = go.Figure()
     for category in categories:
         figure.add_trace(
-            go.Scatter(
+            go.Bar(
                 x=series["bins"],
                 y=series["counts"][category.key],
                 name=category.name,
-                stackgroup="sentiment",
-                mode="lines",
-                line={"width": 1.2, "color": category.color, "shape": "spline", "smoothing": 0.6},
+                marker={"color": category.color},
                 hovertemplate="%{y}",
                 meta=category.key,
             )
         )
     figure.update_layout(
         template=None,
+        barmode="stack",
+        bargap=0.15,
         hovermode="x unified",
         showlegend=False,
         margin={"l": 40, "r": 8, "t": 8, "b": 32},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.core.exceptions import ValidationError
@@ -81,6 +82,11 @@ class PostQuerySet(models.QuerySet["Post"]):
         """Posts that no later edit has replaced."""
         return self.filter(edits__isnull=True)
 
+    def edits_of(self, source: str, original_ids: Iterable[str]) -> PostQuerySet:
+        """Later versions of these posts, whether or not the first one is here."""
+        # The exclusion repeats the partial index's own condition, so that it is used.
+        return self.filter(source=source, original_id__in=original_ids).exclude(original_id="")
+
     def since(self, moment: datetime) -> PostQuerySet:
         return self.filter(created_at__gte=moment)
 
@@ -101,6 +107,9 @@ class Post(models.Model):
     created_at = models.DateTimeField(help_text="When the author posted it.")
     received_at = models.DateTimeField(default=timezone.now, help_text="When it reached us.")
     conversation_id = models.CharField(max_length=255, blank=True)
+    original_id = models.CharField(
+        max_length=255, blank=True, help_text="Of an edit: the external id of the first version."
+    )
     edited_from = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="edits"
     )
@@ -132,6 +141,11 @@ class Post(models.Model):
                 fields=["source", "author_id"],
                 condition=~Q(author_id=""),
                 name="post_author",
+            ),
+            models.Index(
+                fields=["source", "original_id"],
+                condition=~Q(original_id=""),
+                name="post_edits",
             ),
             models.Index(
                 fields=["conversation_id"], condition=~Q(conversation_id=""), name="post_thread"

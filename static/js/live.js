@@ -106,9 +106,7 @@ const handlers = {
     showView(message.view);
     posts.load(message.posts);
     showFlow(message);
-    showModel(message);
-    modelVersion = message.model.version || "none";
-    byId("model-version").textContent = modelVersion;
+    showModel(message.model);
   },
   tick(message) {
     showFlow(message);

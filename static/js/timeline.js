@@ -52,8 +52,15 @@ export class Timeline {
     const line = style.getPropertyValue("--line").trim();
     const share = this.mode === "share";
     const data = this.figure.data.map((trace) => {
-      const color = style.getPropertyValue(`--${trace.meta}-fill`).trim() || trace.line.color;
-      return { ...trace, groupnorm: share ? "percent" : "", line: { ...trace.line, color, shape: "linear" }, fillcolor: `${color}b8`, hovertemplate: share ? "%{y:.0f} %" : "%{y}" };
+      const color = style.getPropertyValue(`--${trace.meta}-fill`).trim() || trace.marker.color;
+      if (!share) return { ...trace, marker: { color } };
+      // Shares as an area: an empty bin has no share, and is left out.
+      const filled = trace.x.map((_, i) => i).filter((i) => this.figure.data.some((t) => t.y[i] > 0));
+      return {
+        type: "scatter", mode: "lines", stackgroup: "sentiment", groupnorm: "percent", name: trace.name,
+        x: filled.map((i) => trace.x[i]), y: filled.map((i) => trace.y[i]),
+        line: { width: 1, color }, fillcolor: `${color}c8`, hovertemplate: "%{y:.0f} %",
+      };
     });
     const layout = structuredClone(this.figure.layout);
     layout.font = { color: soft, family: "inherit", size: 12 };

@@ -1,0 +1,111 @@
+"""What a source says, in one vocabulary for all sources."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ingestion.exceptions import BadPost
+
+# X allows 25,000 characters; what is longer is cut, not refused.
+MAX_TEXT = 30_000
+MAX_NAME = 255
+MAX_LANG = 16
+
+# PostgreSQL stores no NUL, and half of a surrogate pair has no UTF-8.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    """`text` without NUL; a lone surrogate becomes U+FFFD."""
+    if _UNSTORABLE.search(text) is None:
+        return text
+    return _UNSTORABLE.sub(lambda match: "" if match[0] == "\x00" else "\ufffd", text)
+
+
+def clean_json(value: Any) -> Any:
+    """A JSON value whose strings, keys included, can be stored."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, Mapping):
+        return {clean(str(key)): clean_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean_json(item) for item in value]
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingPost:
+    """A post as its source delivered it, ready to be stored.
+
+    `edit_history` names earlier ids of the same post, oldest first. Text that no database takes
+    is mended, overlong text cut. Raises BadPost when there is no usable id, text or time.
+    """
+
+    source: str
+    external_id: str
+    text: str
+    created_at: datetime
+    lang: str = ""
+    author_id: str = ""
+    author_username: str = ""
+    author_name: str = ""
+    conversation_id: str = ""
+    edit_history: tuple[str, ...] = ()
+    metrics: Mapping[str, int] = field(default_factory=dict)
+    raw: Mapping[str, Any] | None = None
+    stream_ids: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "external_id", clean(self.external_id))
+        put(self, "text", clean(self.text)[:MAX_TEXT])
+        put(self, "lang", clean(self.lang)[:MAX_LANG])
+        for name in ("author_id", "author_username", "author_name", "conversation_id"):
+            put(self, name, clean(getattr(self, name))[:MAX_NAME])
+        if not self.external_id:
+            raise BadPost("it has no id")
+        if len(self.external_id) > MAX_NAME:
+            raise BadPost(f"its id is longer than {MAX_NAME} characters")
+        if not self.text.strip():
+            raise BadPost("it has no text")
+        if self.created_at.tzinfo is None:
+            raise BadPost("its time has no time zone")
+
+
+@dataclass(frozen=True, slots=True)
+class PostDeleted:
+    """The source asks that these posts be forgotten."""
+
+    external_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The connection stands; events follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Nothing new, but the source is alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A message that could not be understood; the stream goes on."""
+
+    reason: str
+    excerpt: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Everything up to `cursor` has been delivered: where to go on after a break."""
+
+    cursor: str
+
+
+Event = IncomingPost | PostDeleted | Connected | Heartbeat | Malformed | Checkpoint

@@ -1,0 +1,24 @@
+"""Prometheus metrics of ingestion."""
+
+from prometheus_client import Counter, Gauge
+
+POSTS = Counter(
+    "sentiment_posts_ingested_total",
+    "Messages from a source, by what became of them: saved, duplicate, malformed, deleted.",
+    ["source", "outcome"],
+)
+CONNECTED = Gauge(
+    "sentiment_stream_connected",
+    "1 while this source's connection stands.",
+    ["source"],
+    multiprocess_mode="mostrecent",
+)
+LAG = Gauge(
+    "sentiment_stream_lag_seconds",
+    "Age of the newest post when it was stored.",
+    ["source"],
+    multiprocess_mode="mostrecent",
+)
+RECONNECTS = Counter(
+    "sentiment_stream_reconnects_total", "Connections that were lost, by cause.", ["source", "reason"]
+)
