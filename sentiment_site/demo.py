@@ -21,10 +21,10 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connections
 from django.utils import timezone
-from ingestion.events import IncomingPost
-from ingestion.services import store
 
+from ingestion.events import IncomingPost
 from ingestion.models import Source, Stream
+from ingestion.services import store
 from modeling import starter
 from modeling.models import LabelScheme
 from modeling.services import classify

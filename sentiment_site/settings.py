@@ -17,7 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from sentiment_site import env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env.load(BASE_DIR / ".env")
+env.load(Path(env.text("ENV_FILE", str(BASE_DIR / ".env"))))
 
 VAR_DIR = Path(env.text("VAR_DIR", str(BASE_DIR / "var")))
 VAR_DIR.mkdir(parents=True, exist_ok=True)
@@ -129,6 +129,8 @@ def _database() -> dict[str, Any]:
             "transaction_mode": "IMMEDIATE",
             "timeout": 30,
         }
+        # A file, so that the threads and processes of a test share it.
+        config["TEST"] = {"NAME": str(VAR_DIR / "test.sqlite3")}
     else:
         config["CONN_HEALTH_CHECKS"] = True
     return config

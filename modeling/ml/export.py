@@ -70,7 +70,7 @@ def _compare(folder: Path, model: Any) -> None:
     from modeling.ml.classifier import OnnxBackend
 
     generator = np.random.default_rng(0)
-    ids = generator.integers(5, 900, size=(3, 20), dtype=np.int64)
+    ids = generator.integers(5, model.config.vocab_size, size=(3, 20), dtype=np.int64)
     mask = np.ones_like(ids)
     mask[1, 9:] = 0
     with torch.inference_mode():

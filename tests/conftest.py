@@ -1,0 +1,205 @@
+"""Fixtures that several apps' tests share: real database, broker, registry and model."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import connection
+
+from modeling import serving, starter
+from modeling.ml import artifact
+from modeling.ml.classifier import SentimentClassifier
+from modeling.ml.export import export_onnx
+from modeling.ml.training import Labelled, TrainingArguments, fine_tune
+from modeling.models import LabelScheme, ModelVersion
+from tests.tiny import make_base_model
+
+LABELS = ("negative", "neutral", "positive")
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained two-layer BERT with a vocabulary of the starter corpus: trains in seconds."""
+    return make_base_model(tmp_path_factory.mktemp("tiny-base"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a really trained, exported tiny model that knows obvious words."""
+    folder = tmp_path_factory.mktemp("tiny-model")
+    texts, labels = obvious_posts()
+    fine_tune(
+        Labelled(texts, labels),
+        Labelled(texts[:60], labels[:60]),
+        LABELS,
+        TrainingArguments(
+            base_model=str(tiny_base), max_length=32, batch_size=16, learning_rate=3e-3, epochs=4
+        ),
+        folder,
+    )
+    export_onnx(folder)
+    return folder
+
+
+def obvious_posts() -> tuple[list[str], list[int]]:
+    """Plain sentences with one telling word each, for models that learn in seconds."""
+    telling = (
+        ["awful", "terrible", "hate", "worst", "broken", "angry"],
+        ["meeting", "schedule", "report", "announces", "opens", "tuesday"],
+        ["love", "great", "wonderful", "happy", "best", "thanks"],
+    )
+    things = [
+        "phone",
+        "train",
+        "game",
+        "film",
+        "team",
+        "food",
+        "service",
+        "weather",
+        "song",
+        "city",
+    ]
+    texts, labels = [], []
+    for thing in things:
+        for label, words in enumerate(telling):
+            for word in words:
+                texts.append(f"the {thing} {word} today")
+                labels.append(label)
+    return texts, labels
+
+
+@pytest.fixture
+def scheme(db: None) -> LabelScheme:
+    return LabelScheme.objects.get(key=LabelScheme.DEFAULT_KEY)
+
+
+@pytest.fixture
+def make_version(tiny_model: Path, scheme: LabelScheme) -> Callable[..., ModelVersion]:
+    """Rows of versions that all serve the tiny model."""
+
+    def make(number: int = 1, **fields: object) -> ModelVersion:
+        values: dict[str, object] = {
+            "scheme": scheme,
+            "version": number,
+            "run_id": f"run-{number}",
+            "base_model": "tiny",
+            "artifact_uri": str(tiny_model),
+            "artifact_digests": artifact.digests(tiny_model),
+        }
+        return ModelVersion.objects.create(**{**values, **fields})
+
+    return make
+
+
+@pytest.fixture
+def champion(make_version: Callable[..., ModelVersion]) -> Iterator[ModelVersion]:
+    """The tiny model, serving."""
+    yield make_version(stage=ModelVersion.Stage.CHAMPION)
+    serving.reset()
+
+
+@pytest.fixture
+def classifier(tiny_model: Path) -> SentimentClassifier:
+    return SentimentClassifier(tiny_model, threads=1)
+
+
+@pytest.fixture
+def admin_user(db: None) -> User:
+    return User.objects.create_superuser("boss", password="a-long-password")
+
+
+@pytest.fixture
+def database_url(transactional_db: None) -> str:
+    """The address of the test database, for processes that a test starts."""
+    config = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{config['NAME']}"
+    login = f"{config['USER']}:{config['PASSWORD']}" if config["PASSWORD"] else config["USER"]
+    return f"postgres://{login}@{config['HOST']}:{config['PORT'] or 5432}/{config['NAME']}"
+
+
+@pytest.fixture
+def manage(database_url: str) -> Callable[..., subprocess.Popen[str]]:
+    """Starts `manage.py` in a process of its own on the test database."""
+
+    def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "manage.py", *arguments],
+            cwd=settings.BASE_DIR,
+            env={**os.environ, "DATABASE_URL": database_url, **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+@pytest.fixture
+def celery_worker(database_url: str) -> Iterator[None]:
+    """A real worker on the configured broker: threads of this process, or one of its own."""
+    from ingestion import embedded
+
+    if not settings.REDIS_URL:
+        with embedded.start_worker():
+            yield
+        return
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "celery", "-A", "sentiment_site", "worker"),
+            *("-P", "threads", "-c", "2", "-Q", "default,stream,predict,train", "-l", "warning"),
+        ],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, "DATABASE_URL": database_url},
+    )
+    yield
+    process.terminate()
+    process.wait(timeout=20)
+
+
+@pytest.fixture
+def live_site(transactional_db: None) -> Iterator[str]:
+    """The ASGI application on uvicorn, over a real socket; yields its address."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        "sentiment_site.asgi:application",
+        host="127.0.0.1",
+        port=0,
+        log_level="warning",
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    wait_until(lambda: server.started)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(timeout=10)
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 15.0) -> None:
+    """Poll until `condition` holds; fail the test when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {seconds} s: {condition}")
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def starter_posts() -> list[starter.StarterPost]:
+    return starter.labelled()

@@ -1,0 +1,21 @@
+"""A pytest plugin that loads before the settings: tests never see a user's `.env` or `var/`."""
+
+import os
+import tempfile
+
+# Kept for the session, and removed with it.
+_folder = tempfile.TemporaryDirectory(prefix="sentiment-tests-", ignore_cleanup_errors=True)
+
+for name in list(os.environ):
+    if name.startswith(("TWITTER_", "WANDB_", "MODEL_", "MLFLOW_")):
+        del os.environ[name]
+os.environ.update(
+    {
+        "ENV_FILE": os.devnull,
+        "VAR_DIR": _folder.name,
+        "SECRET_KEY": "only-for-tests-" + "x" * 50,
+        "API_REQUIRE_AUTH": "0",
+        "SECURE_SITE": "0",
+        "INFERENCE_THREADS": "1",
+    }
+)
