@@ -20,5 +20,7 @@ LAG = Gauge(
     multiprocess_mode="mostrecent",
 )
 RECONNECTS = Counter(
-    "sentiment_stream_reconnects_total", "Connections that were lost, by cause.", ["source", "reason"]
+    "sentiment_stream_reconnects_total",
+    "Connections that were lost, by cause.",
+    ["source", "reason"],
 )
