@@ -1,0 +1,142 @@
+"""Files of labelled posts: CSV or JSONL, gzip too."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from django.utils import timezone
+
+from ingestion import services as ingestion
+from ingestion.events import IncomingPost
+from ingestion.models import Post, Source
+from modeling.exceptions import ModelingError
+from modeling.ml import text as text_module
+from modeling.models import LabelScheme
+from modeling.services.annotate import annotate_many
+
+CHUNK = 500
+
+
+class LabelFileError(ModelingError):
+    """A file that cannot be read as labelled posts; the message names the line."""
+
+
+@dataclass(frozen=True)
+class LabelledRow:
+    """One labelled text of a file. `source` and `external_id` are empty for unknown posts."""
+
+    line: int
+    text: str
+    label: str
+    source: str = ""
+    external_id: str = ""
+
+
+def read(
+    path: Path, text_column: str, label_column: str, labels: Sequence[str]
+) -> list[LabelledRow]:
+    """Every row of the file. Raises LabelFileError for the first bad one, FileNotFoundError."""
+    rows = []
+    for line, row in _records(path):
+        missing = [column for column in (text_column, label_column) if column not in row]
+        if missing:
+            raise LabelFileError(
+                f"{path}, line {line}: no column {', '.join(missing)}; "
+                f"the file has: {', '.join(map(str, row))}"
+            )
+        text, label = str(row[text_column] or "").strip(), str(row[label_column] or "").strip()
+        if label not in labels:
+            raise LabelFileError(
+                f"{path}, line {line}: {label!r} is not a label of the scheme ({', '.join(labels)})"
+            )
+        if not text:
+            raise LabelFileError(f"{path}, line {line}: the text is empty")
+        rows.append(
+            LabelledRow(line, text, label, str(row.get("source") or ""), str(row.get("id") or ""))
+        )
+    if not rows:
+        raise LabelFileError(f"{path} holds no rows")
+    return rows
+
+
+def import_rows(
+    scheme: LabelScheme, rows: Iterable[LabelledRow], *, progress: Callable[[int], object]
+) -> tuple[int, int]:
+    """Save the texts as posts (those of the file source that are not there) and their labels.
+
+    Returns how many posts were new and how many labels changed. Safe to repeat.
+    """
+    saved = changed = 0
+    chunk: list[LabelledRow] = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == CHUNK:
+            new, labels = _import_chunk(scheme, chunk)
+            saved, changed = saved + new, changed + labels
+            progress(len(chunk))
+            chunk = []
+    if chunk:
+        new, labels = _import_chunk(scheme, chunk)
+        saved, changed = saved + new, changed + labels
+        progress(len(chunk))
+    return saved, changed
+
+
+def _import_chunk(scheme: LabelScheme, rows: list[LabelledRow]) -> tuple[int, int]:
+    keys = [_identity(row) for row in rows]
+    now = timezone.now()
+    stored = ingestion.store(
+        [
+            IncomingPost(source=source, external_id=external_id, text=row.text, created_at=now)
+            for row, (source, external_id) in zip(rows, keys, strict=True)
+        ]
+    )
+    found = {
+        (source, external_id): pk
+        for pk, source, external_id in Post.objects.filter(
+            external_id__in=[external_id for _, external_id in keys]
+        ).values_list("pk", "source", "external_id")
+    }
+    labels = {found[key]: row.label for row, key in zip(rows, keys, strict=True)}
+    return len(stored.post_ids), annotate_many(scheme, labels)
+
+
+def _identity(row: LabelledRow) -> tuple[str, str]:
+    if row.external_id and row.source in Source.values:
+        return row.source, row.external_id
+    return Source.FILE, row.external_id or f"text:{text_module.digest(row.text)}"
+
+
+def _records(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+    opener: Callable[..., IO[str]] = gzip.open if path.suffix == ".gz" else open
+    name = path.name.removesuffix(".gz")
+    try:
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
+            if name.endswith((".jsonl", ".ndjson", ".json")):
+                yield from _json_records(path, file)
+            else:
+                delimiter = "\t" if name.endswith(".tsv") else ","
+                reader = csv.DictReader(file, delimiter=delimiter)
+                for row in reader:
+                    yield reader.line_num, dict(row)
+    except UnicodeDecodeError as error:
+        raise LabelFileError(f"{path} is not UTF-8: {error}") from error
+
+
+def _json_records(path: Path, file: IO[str]) -> Iterator[tuple[int, dict[str, object]]]:
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise LabelFileError(f"{path}, line {number}: not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise LabelFileError(f"{path}, line {number}: not a JSON object")
+        yield number, row
