@@ -8,12 +8,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.models.signals import post_migrate
+from django.dispatch import receiver
 
 from modeling import serving, starter
 from modeling.ml import artifact
@@ -24,6 +29,13 @@ from modeling.models import LabelScheme, ModelVersion
 from tests.tiny import make_base_model
 
 LABELS = ("negative", "neutral", "positive")
+
+
+@receiver(post_migrate, sender=apps.get_app_config("modeling"))
+def put_back_the_default_scheme(**kwargs: Any) -> None:
+    """A transactional test ends with every table emptied, the migrations' rows too."""
+    migration = import_module("modeling.migrations.0002_default_scheme")
+    migration.create_default_scheme(apps, None)
 
 
 @pytest.fixture(scope="session")
