@@ -123,7 +123,7 @@ class Replay:
             stories = {topic: iter(starter.demo_posts(topic)) for topic in starter.demo_topics()}
             chatter = [
                 starter.DemoPost(CHATTER, f"{post.domain[:12]}_{index % 97}", post.text)
-                for index, post in enumerate(starter.labelled())
+                for index, post in enumerate(starter.challenge())
             ]
             random.shuffle(chatter)
             stories[CHATTER] = iter(chatter)

@@ -1,7 +1,9 @@
 """The starter corpus: posts written for this project, so that a fresh installation can judge.
 
-`labelled/*.tsv` hold `label<TAB>text`, a domain each; `demo/*.tsv` hold unlabelled posts in the
-order in which the demo replays them. `docs/starter-corpus.md` tells how they were written.
+`labelled/*.tsv` hold `label<TAB>text`, a domain each: what the starter model learns from.
+`challenge/*.tsv`, in the same form, are subtler posts that it is only judged on. `demo/*.tsv` hold
+unlabelled `author<TAB>text` in the order in which the demo replays them.
+`docs/starter-corpus.md` tells how they were written.
 """
 
 import csv
@@ -22,10 +24,19 @@ class StarterPost:
 
 
 def labelled() -> list[StarterPost]:
-    """Every labelled post, in the order of the files."""
+    """Every post that the starter model learns from, in the order of the files."""
+    return _labelled_in("labelled")
+
+
+def challenge() -> list[StarterPost]:
+    """Posts whose feeling is between the lines: irony, understatement, no telling word."""
+    return _labelled_in("challenge")
+
+
+def _labelled_in(folder: str) -> list[StarterPost]:
     return [
         StarterPost(row["label"], row["text"], path.stem)
-        for path in sorted((FOLDER / "labelled").glob("*.tsv"))
+        for path in sorted((FOLDER / folder).glob("*.tsv"))
         for row in _rows(path)
     ]
 

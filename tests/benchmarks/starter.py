@@ -108,6 +108,12 @@ def main() -> None:
             own = sets["test"]
             judged = evaluate(own.labels, classifier.predict_proba(own.texts), data.LABELS)
             print(row(f"  on held-out starter posts ({len(own)})", judged))
+            hard = starter.challenge()
+            truth = [data.LABELS.index(post.label) for post in hard]
+            judged = evaluate(
+                truth, classifier.predict_proba([post.text for post in hard]), data.LABELS
+            )
+            print(row(f"  on the challenge set ({len(hard)})", judged))
 
 
 if __name__ == "__main__":
