@@ -1,0 +1,21 @@
+"""`make bench`: runs every benchmark, or those named: `make bench ARGS='starter import'`."""
+
+import runpy
+import sys
+
+BENCHMARKS = {"starter": "tests.benchmarks.starter", "import": "tests.benchmarks.import_posts"}
+
+
+def main() -> None:
+    names = sys.argv[1:] or list(BENCHMARKS)
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        sys.exit(f"no benchmark is called {unknown[0]!r}; there are: {', '.join(BENCHMARKS)}")
+    for name in names:
+        print(f"=== {name}", flush=True)
+        sys.argv = [name]
+        runpy.run_module(BENCHMARKS[name], run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
