@@ -54,7 +54,7 @@ def tiny_model(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         Labelled(texts[:60], labels[:60]),
         LABELS,
         TrainingArguments(
-            base_model=str(tiny_base), max_length=32, batch_size=16, learning_rate=3e-3, epochs=4
+            base_model=str(tiny_base), max_length=32, batch_size=16, learning_rate=3e-3, epochs=8
         ),
         folder,
     )

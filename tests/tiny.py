@@ -8,6 +8,7 @@ from modeling.ml.text import normalise
 
 def make_base_model(folder: Path) -> Path:
     """Write an untrained BERT of two layers and 32 units, and its WordPiece tokenizer."""
+    import torch
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
@@ -33,6 +34,9 @@ def make_base_model(folder: Path) -> Path:
         max_position_embeddings=128,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
+        # So narrow a network stays stuck for hundreds of steps at BERT's own 0.02.
+        initializer_range=0.2,
     )
+    torch.manual_seed(1)
     BertModel(config).save_pretrained(folder)
     return folder
