@@ -1,5 +1,18 @@
 """What ingestion does; commands, tasks, the admin and the apps above call these."""
 
 from ingestion.services.posts import Stored, forget, store
+from ingestion.services.streaming import Tally, run_stream
+from ingestion.services.streams import follow_query, sync_streams
+from ingestion.services.supervise import ensure_streams, stop_streams
 
-__all__ = ["Stored", "forget", "store"]
+__all__ = [
+    "Stored",
+    "Tally",
+    "ensure_streams",
+    "follow_query",
+    "forget",
+    "run_stream",
+    "stop_streams",
+    "store",
+    "sync_streams",
+]

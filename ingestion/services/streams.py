@@ -1,0 +1,76 @@
+"""What is followed: keeping a source's rules in step with the active streams."""
+
+from __future__ import annotations
+
+import logging
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from ingestion import sources
+from ingestion.exceptions import NotConfigured
+from ingestion.models import MonthlyUsage, Stream
+from ingestion.sources import Followed, LiveSource
+
+logger = logging.getLogger(__name__)
+
+MAX_QUERY = 1024
+
+
+def follow_query(source: str, query: str) -> Stream:
+    """The active stream of this query, made or woken up when there is none."""
+    query = " ".join(query.split())
+    if not query:
+        raise NotConfigured("the query is empty")
+    if len(query) > MAX_QUERY:
+        raise NotConfigured(f"the query is longer than {MAX_QUERY} characters")
+    same = Stream.objects.of_source(source).filter(query=query)
+    stream = same.active().first() or same.first()
+    if stream is None:
+        name = query[:80]
+        if Stream.objects.filter(name=name).exists():
+            name = f"{name} ({timezone.now():%Y-%m-%d %H:%M:%S})"
+        return Stream.objects.create(name=name, source=source, query=query)
+    if not stream.is_active:
+        stream.is_active = True
+        stream.save(update_fields=["is_active", "updated_at"])
+    return stream
+
+
+def sync_streams(source: LiveSource | str) -> Followed:
+    """Make the source follow exactly the active streams; what it refuses is shown on them.
+
+    Raises SourceError when the source cannot be asked, NotConfigured without credentials.
+    """
+    if isinstance(source, str):
+        source = sources.create(source)
+    streams = list(Stream.objects.active().of_source(source.name))
+    followed = source.follow(streams)
+    with transaction.atomic():
+        for stream in streams:
+            rule_id = followed.rule_ids.get(stream.pk, "")
+            error = followed.refused.get(stream.pk, "")
+            if (stream.rule_id, stream.last_error) != (rule_id, error):
+                Stream.objects.filter(pk=stream.pk).update(rule_id=rule_id, last_error=error)
+        paused = Stream.objects.of_source(source.name).filter(is_active=False)
+        paused.exclude(rule_id="", last_error="").update(rule_id="", last_error="")
+    for pk, reason in followed.refused.items():
+        logger.warning("stream %d is not followed: %s", pk, reason)
+    if followed.foreign:
+        logger.warning(
+            "%s has %d rules that this project did not make; they are left alone: %s",
+            source.name,
+            len(followed.foreign),
+            "; ".join(followed.foreign[:5]),
+        )
+    return followed
+
+
+def record_usage(source: str, posts: int, budget: int) -> None:
+    """Count posts read from a paid source in the running month."""
+    month = timezone.now().date().replace(day=1)
+    row, _ = MonthlyUsage.objects.get_or_create(
+        source=source, month=month, stream=None, defaults={"budget": budget}
+    )
+    MonthlyUsage.objects.filter(pk=row.pk).update(posts_read=F("posts_read") + posts)

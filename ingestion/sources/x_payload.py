@@ -1,0 +1,136 @@
+"""X API v2 objects, in both of X's spellings, as posts. Knows the format, not the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from ingestion.events import IncomingPost
+from ingestion.exceptions import BadPost
+from ingestion.models import Source
+
+# X renames its schema unevenly (August 2026): either spelling may come, in any mixture.
+_HISTORY = ("edit_history_tweet_ids", "edit_history_post_ids")
+_NOTE = ("note_tweet", "note_post")
+_REPOSTED = ("retweeted", "reposted")
+_METRICS = {"retweet_count": "repost_count"}
+
+# What to ask for; without these only id, text and history come.
+FIELDS = (
+    "author_id,conversation_id,created_at,edit_history_tweet_ids,lang,note_tweet,public_metrics,"
+    "referenced_tweets"
+)
+EXPANSIONS = "author_id,referenced_tweets.id"
+USER_FIELDS = "name,username"
+
+
+def looks_like_v2(item: Mapping[str, Any]) -> bool:
+    """Whether a bare object is a v2 post rather than a flat row of somebody's making."""
+    telling = (*_HISTORY, *_NOTE, "author_id", "public_metrics", "referenced_tweets")
+    return "id" in item and "text" in item and any(key in item for key in telling)
+
+
+def posts(payload: Mapping[str, Any]) -> Iterator[IncomingPost]:
+    """Every post of a v2 answer: `data` is one object or a list. Raises BadPost."""
+    data = payload.get("data")
+    includes = payload.get("includes")
+    includes = includes if isinstance(includes, Mapping) else {}
+    for item in data if isinstance(data, list) else [data]:
+        if not isinstance(item, Mapping):
+            raise BadPost("`data` is not an object")
+        yield post(item, includes)
+
+
+def post(
+    item: Mapping[str, Any], includes: Mapping[str, Any], stream_ids: frozenset[int] = frozenset()
+) -> IncomingPost:
+    """One v2 post with the objects that it refers to. Raises BadPost."""
+    author_id = _text(item.get("author_id"))
+    author = _find(includes.get("users"), author_id)
+    external_id = _text(item.get("id"))
+    return IncomingPost(
+        source=Source.X,
+        external_id=external_id,
+        text=_full_text(item, includes),
+        created_at=_time(item.get("created_at")),
+        lang=_text(item.get("lang")),
+        author_id=author_id,
+        author_username=_text(author.get("username")),
+        author_name=_text(author.get("name")),
+        conversation_id=_text(item.get("conversation_id")),
+        edit_history=tuple(
+            version for version in _history(item) if version and version != external_id
+        ),
+        metrics=_metrics(item.get("public_metrics")),
+        raw=item,
+        stream_ids=stream_ids,
+    )
+
+
+def _text(value: Any) -> str:
+    # Ids come as strings; a file may hold them as numbers.
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+
+
+def _first(item: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
+    return next((item[key] for key in keys if item.get(key)), None)
+
+
+def _history(item: Mapping[str, Any]) -> list[str]:
+    history = _first(item, _HISTORY)
+    return [_text(version) for version in history] if isinstance(history, list) else []
+
+
+def _own_text(item: Mapping[str, Any]) -> str:
+    """The full text: of a long post `text` holds only the beginning."""
+    note = _first(item, _NOTE)
+    if isinstance(note, Mapping) and isinstance(note.get("text"), str):
+        return str(note["text"])
+    return _text(item.get("text"))
+
+
+def _full_text(item: Mapping[str, Any], includes: Mapping[str, Any]) -> str:
+    """A plain repost carries its original cut short behind `RT @name:`; the whole is included."""
+    text = _own_text(item)
+    if not text.startswith("RT @"):
+        return text
+    references = _first(item, ("referenced_tweets", "referenced_posts"))
+    for reference in references if isinstance(references, list) else []:
+        if isinstance(reference, Mapping) and reference.get("type") in _REPOSTED:
+            originals = [*_items(includes.get("tweets")), *_items(includes.get("posts"))]
+            original = _own_text(_find(originals, _text(reference.get("id"))))
+            prefix, colon, _ = text.partition(": ")
+            if original and colon:
+                return f"{prefix}: {original}"
+    return text
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _find(items: Any, identity: str) -> Mapping[str, Any]:
+    for item in _items(items):
+        if isinstance(item, Mapping) and identity and _text(item.get("id")) == identity:
+            return item
+    return {}
+
+
+def _metrics(value: Any) -> dict[str, int]:
+    if not isinstance(value, Mapping):
+        return {}
+    return {
+        _METRICS.get(key, str(key)): count
+        for key, count in value.items()
+        if isinstance(count, int) and not isinstance(count, bool)
+    }
+
+
+def _time(value: Any) -> datetime:
+    if not isinstance(value, str) or not value:
+        raise BadPost("it has no created_at")
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError as error:
+        raise BadPost(f"its created_at {value[:40]!r} is not a time") from error
