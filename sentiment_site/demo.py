@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -26,8 +27,9 @@ from ingestion.events import IncomingPost
 from ingestion.models import Source, Stream
 from ingestion.services import store
 from modeling import starter
-from modeling.models import LabelScheme
+from modeling.models import LabelScheme, ModelVersion
 from modeling.services import classify
+from sentiment_site import bootstrap
 
 USERNAME = "demo"
 # What the page shows at once, before the first live post: so many posts over so long.
@@ -36,7 +38,11 @@ HISTORY_LENGTH = timedelta(minutes=14)
 CHATTER = "Everyday chatter"
 
 
-class PortInUse(Exception):
+class PreparationFailed(Exception):
+    """The demo cannot start."""
+
+
+class PortInUse(PreparationFailed):
     """Another program listens on the port."""
 
 
@@ -53,10 +59,17 @@ def check_port(host: str, port: int) -> None:
             ) from error
 
 
-def bootstrap() -> int:
-    """Run `bootstrap` in a process of its own: what training needs of memory goes with it."""
+def prepare(out: Any) -> None:
+    """Bring the installation up to date; raises PreparationFailed.
+
+    A model is built in a process of its own: what training needs of memory goes with it.
+    """
+    bootstrap.run(out, build_model=False)
+    if ModelVersion.objects.champions().of_scheme(LabelScheme.DEFAULT_KEY).exists():
+        return
     manage = Path(settings.BASE_DIR, "manage.py")
-    return subprocess.run([sys.executable, str(manage), "bootstrap"], check=False).returncode  # noqa: S603
+    if subprocess.run([sys.executable, str(manage), "bootstrap"], check=False).returncode:  # noqa: S603
+        raise PreparationFailed("the starter model could not be built; see above")
 
 
 def create_login() -> tuple[str, str]:

@@ -188,6 +188,7 @@ USE_TZ = True
 
 STATIC_URL = "static/"
 STATIC_ROOT = env.text("STATIC_ROOT", str(VAR_DIR / "static"))
+Path(STATIC_ROOT).mkdir(parents=True, exist_ok=True)
 
 
 def _package_folder(package: str) -> Path:
@@ -322,5 +323,7 @@ LOGGING = {
     "loggers": {
         name: {"level": LOG_LEVEL}
         for name in ("sentiment_site", "ingestion", "modeling", "dashboard", "api")
-    },
+    }
+    # The in-memory broker has no host, and kombu warns of that at every connection.
+    | {"kombu.connection": {"level": "ERROR"}},
 }

@@ -67,4 +67,4 @@ def demo_posts(topic: str) -> list[DemoPost]:
 
 
 def _topic(path: Path) -> str:
-    return path.stem.replace("_", " ").capitalize()
+    return path.stem.replace("_", " ").title()

@@ -27,10 +27,9 @@ class Command(BaseCommand):
             raise CommandError("--rate must be above 0", returncode=2)
         try:
             demo.check_port(host, port)
-        except demo.PortInUse as error:
+            demo.prepare(self.stderr)
+        except demo.PreparationFailed as error:
             raise CommandError(str(error)) from error
-        if demo.bootstrap():
-            raise CommandError("the preparation failed; see above")
         username, password = demo.create_login()
         self.stdout.write("==> Loading the model")
         demo.warm_up()
