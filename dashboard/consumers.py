@@ -6,17 +6,16 @@ import asyncio
 import contextlib
 import json
 from typing import Any
-from urllib.parse import parse_qs
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.http import QueryDict
 
 from dashboard import presenters, selectors
 from dashboard.access import may_watch
 from dashboard.events import Snapshot
 from dashboard.live import Viewer, ticker
 from dashboard.receivers import ALERT_GROUP
-from dashboard.selectors import View
 
 # The close code that tells the page to sign in rather than to try again.
 SIGN_IN = 4401
@@ -67,7 +66,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
         await self.send(text_data=json.dumps(snapshot, ensure_ascii=False))
 
     def _snapshot(self, sequence: int) -> Snapshot:
-        view = self._view()
+        view = selectors.view_of(QueryDict(self.scope["query_string"]))
         rate, lag = selectors.rate()
         return Snapshot(
             type="snapshot",
@@ -77,11 +76,4 @@ class LiveConsumer(AsyncWebsocketConsumer):
             model=selectors.serving_model(),
             rate=rate,
             lag_seconds=lag,
-        )
-
-    def _view(self) -> View:
-        query = parse_qs(self.scope["query_string"].decode(errors="replace"))
-        stream = query.get("stream", [""])[0]
-        return selectors.make_view(
-            query.get("range", [None])[0], int(stream) if stream.isdecimal() else None
         )

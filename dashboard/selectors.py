@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -34,6 +35,8 @@ NEWEST = 30
 TERM_SAMPLE = 1500
 TICK_LIMIT = 2000
 LIVE_WINDOW = timedelta(seconds=60)
+# What fits the database's integers.
+STREAM_ID = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,19 @@ class View:
     def bin_seconds(self) -> int:
         span = (self.end - self.start).total_seconds()
         return next((s for s in BIN_SECONDS if span / s <= MAXIMUM_BINS), BIN_SECONDS[-1])
+
+    @property
+    def first(self) -> datetime:
+        """Where the first bin begins, at `start` or a little before: what every number counts
+        from, so that the chart's bars add up to the totals."""
+        return _floor(self.start, self.bin_seconds)
+
+
+def view_of(query: Mapping[str, str]) -> View:
+    """The view that a URL asks for by `range` and `stream`; values that mean nothing are left
+    out."""
+    stream = query.get("stream", "")
+    return make_view(query.get("range"), int(stream) if STREAM_ID.fullmatch(stream) else None)
 
 
 def make_view(range_key: str | None, stream_id: int | None) -> View:
@@ -93,7 +109,7 @@ def totals(view: View) -> dict[str, int]:
     """Posts of each category in the view."""
     rows = (
         _buckets(view.stream_id)
-        .filter(minute__gte=_floor(view.start, 60), minute__lte=view.end)
+        .filter(minute__gte=view.first, minute__lte=view.end)
         .values_list("category__key")
         .annotate(total=Sum("count"))
     )
@@ -104,7 +120,7 @@ def timeline(view: View) -> dict[str, Any]:
     """Counts by category over time: `bins` (ISO times, oldest first) and `counts` by category,
     aligned with them."""
     width = view.bin_seconds
-    first = _floor(view.start, width)
+    first = view.first
     size = int((view.end - first).total_seconds() // width) + 1
     counts = {category.key: [0] * size for category in categories()}
     buckets = _buckets(view.stream_id).filter(minute__gte=first, minute__lte=view.end)
@@ -141,7 +157,7 @@ def _serving(view: View) -> QuerySet[Prediction]:
     if view.stream_id is not None:
         predictions = predictions.filter(post__streams=view.stream_id)
     if RANGES[view.range_key] is not None:
-        predictions = predictions.filter(post__created_at__gte=view.start)
+        predictions = predictions.filter(post__created_at__gte=view.first)
     return predictions
 
 

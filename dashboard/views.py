@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 
 from dashboard import presenters, selectors
 from dashboard.access import may_watch
-from dashboard.selectors import RANGES, View
+from dashboard.selectors import RANGES
 
 
 @require_safe
@@ -21,12 +21,12 @@ def home(request: HttpRequest) -> HttpResponse:
     """The live page. `?range=` and `?stream=` choose what it shows."""
     if not may_watch(request.user):
         return redirect_to_login(request.get_full_path())
-    view = _view(request)
-    categories = selectors.categories()
+    view = selectors.view_of(request.GET)
+    categories, streams = selectors.categories(), selectors.streams()
     context: dict[str, Any] = {
         "view": view,
         "ranges": RANGES,
-        "streams": selectors.streams(),
+        "streams": streams,
         "categories": categories,
         "model": selectors.serving_model(),
         "page": {
@@ -36,7 +36,7 @@ def home(request: HttpRequest) -> HttpResponse:
                 {"key": c.key, "name": c.name, "color": c.color, "polarity": c.polarity}
                 for c in categories
             ],
-            "streams": {stream.pk: stream.name for stream in selectors.streams()},
+            "streams": {stream.pk: stream.name for stream in streams},
         },
     }
     return render(request, "dashboard/home.html", context)
@@ -47,11 +47,4 @@ def data(request: HttpRequest) -> HttpResponse:
     """The view's numbers as JSON: what the page asks for to bring its words up to date."""
     if not may_watch(request.user):
         return JsonResponse({"title": "Sign in first", "status": 401}, status=401)
-    return JsonResponse(presenters.present(_view(request)))
-
-
-def _view(request: HttpRequest) -> View:
-    stream = request.GET.get("stream", "")
-    return selectors.make_view(
-        request.GET.get("range"), int(stream) if stream.isdecimal() else None
-    )
+    return JsonResponse(presenters.present(selectors.view_of(request.GET)))

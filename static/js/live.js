@@ -110,7 +110,7 @@ const handlers = {
   },
   tick(message) {
     showFlow(message);
-    const mine = message.counts.filter((c) => c.stream === stream && Date.parse(c.minute) >= Date.parse(view.start) - 60000);
+    const mine = message.counts.filter((c) => c.stream === stream && Date.parse(c.minute) >= Date.parse(view.start));
     if (mine.length) {
       newsSinceRefresh = true;
       for (const c of mine) view.totals[c.category] = (view.totals[c.category] || 0) + c.count;
