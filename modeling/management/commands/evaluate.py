@@ -10,9 +10,10 @@ from django.core.management.base import BaseCommand, CommandError
 
 from modeling import serving
 from modeling.exceptions import ModelingError
+from modeling.management.tables import evaluation_table
 from modeling.management.versions import find_version
 from modeling.ml.artifact import ArtifactError
-from modeling.ml.evaluation import Evaluation, evaluate
+from modeling.ml.evaluation import evaluate
 from modeling.services import label_files
 
 
@@ -51,22 +52,4 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(row))
         else:
             self.stdout.write(f"version {version.version} on {judged.size} posts, {rate:.0f}/s")
-            self.stdout.write(table(judged))
-
-
-def table(judged: Evaluation) -> str:
-    """The figures as lines of text."""
-    labels = list(judged.per_class)
-    lines = [
-        f"accuracy {judged.accuracy:.4f}  macro F1 {judged.macro_f1:.4f}  "
-        f"macro recall {judged.macro_recall:.4f}  ECE {judged.ece:.4f}",
-        f"{'':<12}{'precision':>10}{'recall':>10}{'F1':>10}{'posts':>8}   given as "
-        + " ".join(f"{label:>9}" for label in labels),
-    ]
-    for label, row in zip(labels, judged.confusion, strict=True):
-        scores = judged.per_class[label]
-        lines.append(
-            f"{label:<12}{scores.precision:>10.3f}{scores.recall:>10.3f}{scores.f1:>10.3f}"
-            f"{scores.support:>8}            " + " ".join(f"{count:>9}" for count in row)
-        )
-    return "\n".join(lines)
+            self.stdout.write(evaluation_table(judged))

@@ -1,0 +1,34 @@
+"""System checks of the settings that sources need."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+
+
+@register
+def check_x_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """The address and the token of X."""
+    found: list[CheckMessage] = []
+    address = urlsplit(settings.TWITTER_API_BASE_URL)
+    if address.scheme not in {"http", "https"} or not address.netloc:
+        found.append(
+            Error(
+                f"TWITTER_API_BASE_URL={settings.TWITTER_API_BASE_URL!r} is not an address.",
+                hint="Give scheme and host, as https://api.twitter.com.",
+                id="ingestion.E001",
+            )
+        )
+    token = settings.TWITTER_BEARER_TOKEN
+    if token and (any(char.isspace() for char in token) or token.lower().startswith("bearer")):
+        found.append(
+            Warning(
+                "TWITTER_BEARER_TOKEN does not look like a token.",
+                hint="Give the token alone, without the word Bearer, spaces or quotes.",
+                id="ingestion.W001",
+            )
+        )
+    return found
