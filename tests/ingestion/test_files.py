@@ -1,0 +1,130 @@
+"""Posts in files: formats, columns, and rows that are none."""
+
+import gzip
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ingestion.exceptions import UnusableFile
+from ingestion.sources.files import Columns, PostFile, Row
+
+
+def read(path: Path, **columns: object) -> list[Row]:
+    return list(PostFile(path, Columns(**columns)).rows())  # type: ignore[arg-type]
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def test_common_column_names_are_found(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.csv",
+        "id,text,created_at,username,lang\n7,hello,2026-01-02T03:04:05Z,cat,en\n",
+    )
+    post = read(path)[0].post
+    assert post is not None
+    assert (post.source, post.external_id, post.text) == ("file", "7", "hello")
+    assert (post.author_username, post.lang) == ("cat", "en")
+    assert post.created_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def test_columns_are_mapped_by_options(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "what,when,feel\nhi,24-02-2015 11.35,negative\n")
+    row = read(path, text="what", time="when", label="feel", day_first=True)[0]
+    assert row.post is not None
+    assert row.post.created_at == datetime(2015, 2, 24, 11, 35, tzinfo=UTC)
+    assert row.label == "negative"
+
+
+def test_a_date_that_may_be_read_two_ways_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "text,date\nhi,03/04/2025\n")
+    assert "--day-first" in read(path)[0].reason
+
+
+def test_an_id_that_a_spreadsheet_rounded_is_derived_and_stable(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "tweet_id,text\n5.70306E+17,one\n5.70306E+17,two\n")
+    first, again = read(path), read(path)
+    ids = [row.post.external_id for row in first if row.post]
+    assert len(set(ids)) == 2
+    assert ids == [row.post.external_id for row in again if row.post]
+
+
+def test_a_quoted_field_may_hold_line_breaks(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", 'text\n"two\nlines"\nlast\n')
+    rows = read(path)
+    assert [row.post.text for row in rows if row.post] == ["two\nlines", "last"]
+    assert rows[1].line == 4
+
+
+def test_bad_rows_are_told_with_line_and_reason_and_the_file_goes_on(tmp_path: Path) -> None:
+    content = b"text,id\ngood,1\n,2\n\xff\xfe,3\nx,4,too,many\nlast,5\n"
+    rows = read(write(tmp_path / "a.csv", content))
+    assert [row.line for row in rows if row.reason] == [3, 4, 5]
+    reasons = [row.reason for row in rows if row.reason]
+    assert reasons[0] == "it has no text"
+    assert reasons[1] == "it is not UTF-8"
+    assert "more than 2 fields" in reasons[2]
+    assert [row.post.text for row in rows if row.post] == ["good", "last"]
+
+
+def test_x_v2_objects_bare_and_wrapped(tmp_path: Path) -> None:
+    bare = {"id": "1", "text": "bare", "author_id": "9", "created_at": "2026-01-01T00:00:00.000Z"}
+    wrapped = {
+        "data": {**bare, "id": "2", "text": "short…", "note_tweet": {"text": "the full text"}},
+        "includes": {"users": [{"id": "9", "name": "Cat", "username": "cat"}]},
+    }
+    path = write(tmp_path / "a.jsonl", f"{json.dumps(bare)}\n\n{json.dumps(wrapped)}\n")
+    one, two = (row.post for row in read(path))
+    assert one is not None and two is not None
+    assert (one.source, one.external_id) == ("x", "1")
+    assert (two.text, two.author_username) == ("the full text", "cat")
+
+
+def test_broken_json_is_told_with_its_line(tmp_path: Path) -> None:
+    content = b'{"text": "a"}\n{"text": \n[1]\n\xff\n{"text": "b"}\n'
+    rows = read(write(tmp_path / "a.jsonl", content))
+    assert [row.line for row in rows if row.reason] == [2, 3, 4]
+    assert [row.post.text for row in rows if row.post] == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.csv", "a.bin"])
+def test_gzip_is_seen_by_its_content(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, gzip.compress(b"text\nhello\n"))
+    assert [row.post.text for row in read(path) if row.post] == ["hello"]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", b"\xef\xbb\xbftext\nhello\n")
+    assert read(path)[0].post is not None
+
+
+def test_parquet(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"id": [1, 2], "text": ["one", ""]}), path)
+    rows = read(path)
+    assert rows[0].post is not None and rows[0].post.external_id == "1"
+    assert rows[1].reason == "it has no text"
+
+
+def test_a_column_that_is_not_there_stops_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "text\nhello\n")
+    with pytest.raises(UnusableFile, match="has no column 'body'; it has: text"):
+        read(path, text="body")
+
+
+def test_without_a_text_column_the_error_says_which_option(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "a,b\n1,2\n")
+    with pytest.raises(UnusableFile, match="--text-column"):
+        read(path)
+
+
+def test_an_empty_file_has_no_text_column(tmp_path: Path) -> None:
+    with pytest.raises(UnusableFile):
+        read(write(tmp_path / "a.csv", ""))
