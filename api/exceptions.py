@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db import DatabaseError
+from django.db import DatabaseError, IntegrityError
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -30,6 +30,7 @@ STATUS_OF: tuple[tuple[type[Exception], int], ...] = (
     (EngineOverloaded, status.HTTP_503_SERVICE_UNAVAILABLE),
     (NoChampion, status.HTTP_503_SERVICE_UNAVAILABLE),
     (ModelUnavailable, status.HTTP_503_SERVICE_UNAVAILABLE),
+    (IntegrityError, status.HTTP_409_CONFLICT),
     (DatabaseError, status.HTTP_503_SERVICE_UNAVAILABLE),
     (TrainingInProgress, status.HTTP_409_CONFLICT),
     (ModelingError, status.HTTP_400_BAD_REQUEST),
@@ -75,12 +76,19 @@ def problem_handler(error: Exception, context: dict[str, Any]) -> Response | Non
         code = next((code for kind, code in STATUS_OF if isinstance(error, kind)), None)
         if code is None:
             return None
-        is_database = isinstance(error, DatabaseError)
-        document = problem(code, "The database is unavailable." if is_database else str(error))
+        document = problem(code, _in_words(error))
         if code == status.HTTP_503_SERVICE_UNAVAILABLE:
             headers["Retry-After"] = RETRY_AFTER_SECONDS
     set_rollback()
     return Response(document, status=document["status"], headers=headers, content_type=CONTENT_TYPE)
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, IntegrityError):
+        return "Another request changed this at the same moment: read it again and retry."
+    if isinstance(error, DatabaseError):
+        return "The database is unavailable."
+    return str(error)
 
 
 def _flatten(detail: Any, path: str = "") -> Iterator[dict[str, str]]:
@@ -89,7 +97,7 @@ def _flatten(detail: Any, path: str = "") -> Iterator[dict[str, str]]:
         for name, inner in detail.items():
             if isinstance(name, int):
                 here = f"{path}[{name}]"
-            elif name == "non_field_errors":
+            elif name in {"non_field_errors", "__all__"}:
                 here = path
             else:
                 here = f"{path}.{name}" if path else str(name)

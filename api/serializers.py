@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import ValidationError as DjangoValidationError
 from rest_framework import serializers
+from rest_framework.fields import empty
 
 from ingestion.models import Post, Stream
 from modeling.models import (
@@ -27,11 +29,15 @@ class TextField(serializers.CharField):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=TEXT_LIMIT, trim_whitespace=False, **kwargs)
 
+    def run_validation(self, data: Any = empty) -> Any:
+        # Before DRF's own check, which says "blank" and lets white space through.
+        if isinstance(data, str) and not data.strip():
+            raise serializers.ValidationError("The text is empty.")
+        return super().run_validation(data)
+
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             raise serializers.ValidationError(f"Not a string but {type(data).__name__}.")
-        if not data.strip():
-            raise serializers.ValidationError("The text is empty.")
         try:
             data.encode()
         except UnicodeEncodeError as error:
@@ -97,6 +103,22 @@ class StreamSerializer(serializers.ModelSerializer):
             "updated_at",
         ]
         read_only_fields = ["last_error", "created_at", "updated_at"]
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """What the model and its constraints say, in the model's words."""
+        stream = Stream(**{**self._standing(), **attrs})
+        try:
+            stream.full_clean(validate_unique=False)
+        except DjangoValidationError as error:
+            raise serializers.ValidationError(error.message_dict) from error
+        return attrs
+
+    def _standing(self) -> dict[str, Any]:
+        """What a change leaves as it was, for constraints that span fields."""
+        if self.instance is None:
+            return {}
+        names = ("id", "name", "source", "query", "languages", "is_active")
+        return {name: getattr(self.instance, name) for name in names}
 
 
 class PostSerializer(serializers.ModelSerializer):

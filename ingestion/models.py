@@ -51,7 +51,9 @@ class Stream(models.Model):
         ordering = ["name"]
         constraints = [
             models.CheckConstraint(
-                condition=~Q(source=Source.X) | ~Q(query=""), name="stream_x_needs_query"
+                condition=~Q(source=Source.X) | ~Q(query=""),
+                name="stream_x_needs_query",
+                violation_error_message="A stream of X needs a query.",
             ),
             models.UniqueConstraint(
                 fields=["query"],

@@ -128,7 +128,10 @@ class SentimentClassifier:
         ]
         limit = self.settings.max_length
         return [
-            Encoded([*ids[: limit - 1], ids[-1]], True) if len(ids) > limit else Encoded(ids, False)
+            Encoded([*ids[: limit - 1], ids[-1]], True)
+            if len(ids) > limit
+            # A text of nothing visible still needs one token to run on.
+            else Encoded(ids or [self.pad_id], False)
             for ids in (item.ids for item in self._tokenizer.encode_batch_fast(normalised))
         ]
 

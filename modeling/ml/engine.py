@@ -125,11 +125,15 @@ class InferenceEngine:
             self._execute(batch)
 
     def _next_batch(self) -> list[tuple[_Request, int]]:
-        """Rows from as many requests as the budget holds; a request not emptied goes last."""
+        """Rows from as many requests as the budget holds.
+
+        A request that took part and is not emptied goes last, so that the others are next.
+        """
         batch: list[tuple[_Request, int]] = []
         longest = 0
-        for _ in range(len(self._requests)):
-            request = self._requests.popleft()
+        while self._requests:
+            request = self._requests[0]
+            taken = len(batch)
             while request.waiting and len(batch) < self._batch_limit:
                 index = request.waiting[-1]
                 longest_with = max(longest, len(request.rows[index]))
@@ -137,8 +141,12 @@ class InferenceEngine:
                     break
                 longest = longest_with
                 batch.append((request, request.waiting.pop()))
+            if len(batch) > taken:
+                self._requests.popleft()
             if request.waiting:
-                self._requests.append(request)
+                if len(batch) > taken:
+                    self._requests.append(request)
+                break
         self._queued -= len(batch)
         return batch
 

@@ -131,7 +131,7 @@ def test_what_can_pass_is_tried_again(x: XApi, start: Callable, refusal: Refusal
     ("refusal", "says"),
     [
         (unauthorized(), "TWITTER_BEARER_TOKEN"),
-        (not_enrolled(), "access"),
+        (not_enrolled(), "developer portal"),
         (no_credits(), "credit"),
     ],
 )

@@ -1,0 +1,165 @@
+"""The resources under /api/v1/."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from ingestion.models import Post, Stream
+from modeling.models import Annotation, ModelVersion
+from modeling.services import classify
+
+pytestmark = pytest.mark.django_db
+JSON = "application/json"
+
+
+@pytest.fixture
+def posts(champion: ModelVersion) -> list[Post]:
+    stream = Stream.objects.create(name="Food", source="file")
+    words = ["awful", "wonderful", "opens"]
+    made = Post.objects.bulk_create(
+        Post(
+            source="file",
+            external_id=f"a{i}",
+            text=f"the food {words[i % 3]} today",
+            lang="en" if i % 2 else "de",
+            created_at=timezone.now() - timedelta(hours=i),
+        )
+        for i in range(12)
+    )
+    stream.posts.add(*made[:4])
+    classify.classify_posts([post.pk for post in made])
+    return made
+
+
+def results(client: Client, path: str) -> list[dict[str, Any]]:
+    answer = client.get(path)
+    assert answer.status_code == 200, answer.content
+    found: list[dict[str, Any]] = answer.json()["results"]
+    return found
+
+
+def test_posts_are_paged_newest_first_without_gap_or_repeat(
+    client: Client, posts: list[Post]
+) -> None:
+    seen, path = [], "/api/v1/posts?limit=5"
+    while path:
+        page = client.get(path).json()
+        seen += [row["id"] for row in page["results"]]
+        path = page["next"]
+    assert seen == sorted((post.pk for post in posts), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [("stream={stream}", 4), ("language=de", 6), ("source=x", 0), ("search=WONDERFUL", 4)],
+)
+def test_posts_are_filtered(client: Client, posts: list[Post], query: str, count: int) -> None:
+    stream = Stream.objects.get().pk
+    assert len(results(client, f"/api/v1/posts/?{query.format(stream=stream)}")) == count
+
+
+def test_posts_are_filtered_by_time(client: Client, posts: list[Post]) -> None:
+    since = (timezone.now() - timedelta(hours=2, minutes=30)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert len(results(client, f"/api/v1/posts/?since={since}")) == 3
+
+
+@pytest.mark.parametrize("query", ["stream=999", "since=yesterday", "source=carrier-pigeon"])
+def test_a_wrong_filter_is_refused(client: Client, posts: list[Post], query: str) -> None:
+    answer = client.get(f"/api/v1/posts/?{query}")
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["field"] == query.split("=")[0]
+
+
+def test_a_deleted_post_is_hidden_with_its_predictions(client: Client, posts: list[Post]) -> None:
+    Post.objects.filter(pk=posts[0].pk).update(deleted_at=timezone.now(), text="")
+    assert len(results(client, "/api/v1/posts/")) == 11
+    assert len(results(client, "/api/v1/predictions/")) == 11
+    assert client.get(f"/api/v1/posts/{posts[0].pk}/").status_code == 404
+
+
+def test_predictions_are_filtered_by_category(client: Client, posts: list[Post]) -> None:
+    found = results(client, "/api/v1/predictions/?category=negative")
+    assert len(found) == 4
+    assert {row["category"] for row in found} == {"negative"}
+    assert set(found[0]["scores"]) == {"negative", "neutral", "positive"}
+
+
+@pytest.mark.parametrize(
+    ("path", "queries"),
+    [("posts", 2), ("predictions", 1), ("annotations", 1), ("models", 1), ("streams", 1)],
+)
+def test_a_list_asks_few_queries_however_long(
+    client: Client,
+    posts: list[Post],
+    django_assert_num_queries: Callable,
+    path: str,
+    queries: int,
+) -> None:
+    with django_assert_num_queries(queries):
+        client.get(f"/api/v1/{path}/")
+
+
+def test_a_label_is_given_in_one_s_own_name(
+    client: Client, posts: list[Post], admin_user: User
+) -> None:
+    body = {"post": posts[0].pk, "category": "positive"}
+    assert client.post("/api/v1/annotations/", body, content_type=JSON).status_code == 401
+    client.force_login(admin_user)
+    first = client.post("/api/v1/annotations/", body, content_type=JSON)
+    assert first.status_code == 201
+    assert (first.json()["annotator"], first.json()["category"]) == ("boss", "positive")
+    client.post("/api/v1/annotations/", {**body, "category": "neutral"}, content_type=JSON)
+    assert Annotation.objects.current().get().category.key == "neutral"
+    assert Annotation.objects.count() == 2
+
+
+def test_an_unknown_category_lists_the_known_ones(
+    client: Client, posts: list[Post], admin_user: User
+) -> None:
+    client.force_login(admin_user)
+    body = {"post": posts[0].pk, "category": "angry"}
+    answer = client.post("/api/v1/annotations/", body, content_type=JSON)
+    assert answer.status_code == 400
+    assert "negative, neutral, positive" in answer.json()["errors"][0]["detail"]
+
+
+def test_a_version_is_promoted(
+    client: Client, champion: ModelVersion, make_version: Callable[..., ModelVersion]
+) -> None:
+    other = make_version(2)
+    answer = client.post(f"/api/v1/models/{other.pk}/promote/")
+    assert answer.status_code == 200 and answer.json()["stage"] == "champion"
+
+
+def test_streams_are_made_changed_and_deleted(client: Client) -> None:
+    body = {"name": "Cats", "source": "x", "query": "cats lang:en", "languages": ["en"]}
+    made = client.post("/api/v1/streams/", body, content_type=JSON)
+    assert made.status_code == 201, made.content
+    path = f"/api/v1/streams/{made.json()['id']}/"
+    changed = client.patch(path, {"is_active": False}, content_type=JSON)
+    assert changed.json()["is_active"] is False
+    assert client.delete(path).status_code == 204
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"name": "No query", "source": "x", "query": ""},
+        {"name": "Taken", "source": "x", "query": "dogs"},
+        {"name": "Dogs", "source": "x", "query": "cats"},
+        {"name": "Wrong", "source": "radio", "query": "cats"},
+        {"name": "Codes", "source": "x", "query": "cats", "languages": "en"},
+    ],
+)
+def test_a_stream_that_the_database_would_refuse_is_a_clear_error(
+    client: Client, body: dict[str, Any]
+) -> None:
+    Stream.objects.create(name="Dogs", source="x", query="dogs")
+    answer = client.post("/api/v1/streams/", body, content_type=JSON)
+    assert answer.status_code == 400, answer.content
+    assert answer.json()["errors"]

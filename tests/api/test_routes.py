@@ -1,0 +1,140 @@
+"""The other root routes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from django.core.management import call_command
+from django.test import Client
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from ingestion.models import Connection
+from modeling import serving
+from modeling.models import LabelScheme, ModelVersion, QualityReport, TrainingRun
+
+pytestmark = pytest.mark.django_db
+
+
+def test_the_root_answers_programs_in_json_and_browsers_in_html(
+    client: Client, champion: ModelVersion
+) -> None:
+    assert "POST /predict" in client.get("/").json()["routes"]
+    page = client.get("/", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert page["Content-Type"].startswith("text/html")
+    assert "Accept" in page["Vary"]
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/"])
+def test_health_is_ok(client: Client, champion: ModelVersion, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 200
+    state = answer.json()
+    assert (state["status"], state["database"], state["broker"]) == ("ok", "ok", "ok")
+    assert state["model"]["version"] == "1" and state["model"]["loaded"] is True
+    assert state["streams"] == []
+
+
+def test_without_a_model_health_is_unavailable(client: Client, scheme: LabelScheme) -> None:
+    serving.reset()
+    answer = client.get("/health")
+    assert answer.status_code == 503
+    assert answer.json()["status"] == "unavailable"
+
+
+def test_a_failed_stream_degrades_health(client: Client, champion: ModelVersion) -> None:
+    Connection.objects.create(source="x", status="failed", last_error="check the token")
+    state = client.get("/health").json()
+    assert state["status"] == "degraded"
+    assert state["streams"][0]["error"] == "check the token"
+
+
+def test_model_info_tells_what_serves(client: Client, champion: ModelVersion) -> None:
+    info = client.get("/model/info/").json()
+    assert (info["version"], info["stage"]) == (1, "champion")
+    assert info["labels"] == ["negative", "neutral", "positive"]
+
+
+def test_model_info_without_a_model_says_what_to_do(client: Client, scheme: LabelScheme) -> None:
+    answer = client.get("/model/info")
+    assert answer.status_code == 503 and "bootstrap" in answer.json()["detail"]
+
+
+def test_data_quality_is_the_newest_report(
+    client: Client, champion: ModelVersion, scheme: LabelScheme
+) -> None:
+    assert client.get("/data/quality").json()["status"] == "no_report"
+    now = timezone.now()
+    QualityReport.objects.create(
+        scheme=scheme, model_version=champion, window_start=now, window_end=now, has_drift=True
+    )
+    assert client.get("/data/quality/").json()["status"] == "drift"
+
+
+def test_metrics_have_their_documented_names(client: Client, champion: ModelVersion) -> None:
+    client.post("/predict", json.dumps({"text": "a"}), content_type="application/json")
+    text = client.get("/metrics").content.decode()
+    for name in (
+        "sentiment_predictions_total",
+        "sentiment_prediction_duration_seconds_bucket",
+        "sentiment_prediction_confidence_bucket",
+        "sentiment_inference_batch_size_bucket",
+        "sentiment_inference_queue_depth",
+        "sentiment_posts_ingested_total",
+        "sentiment_stream_connected",
+        "sentiment_stream_lag_seconds",
+        "sentiment_stream_reconnects_total",
+        "sentiment_drift_score",
+        "sentiment_retraining_runs_total",
+        "django_http_requests_total_by_method_total",
+    ):
+        assert name in text, name
+
+
+def test_metrics_are_open_to_the_configured_networks_alone(
+    client: Client, settings: Settings
+) -> None:
+    settings.API_REQUIRE_AUTH = True
+    assert client.get("/metrics").status_code == 200
+    assert client.get("/metrics", REMOTE_ADDR="192.0.2.7").status_code == 403
+    # Behind a proxy every request comes from the proxy: what was forwarded counts as foreign.
+    assert client.get("/metrics", headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 403
+
+
+def test_retraining_that_is_not_needed_says_why(client: Client, champion: ModelVersion) -> None:
+    answer = client.post("/retrain", "{}", content_type="application/json")
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "not_needed"
+    trigger = answer.json()["triggers"]["labels"]
+    assert trigger == {"value": 0, "threshold": 200, "fired": False}
+
+
+def test_forced_retraining_queues_a_run_and_a_second_finds_it(
+    client: Client, champion: ModelVersion
+) -> None:
+    first = client.post("/retrain", '{"force": true}', content_type="application/json")
+    again = client.post("/retrain/", '{"force": true}', content_type="application/json")
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json()["run"] == again.json()["run"] == TrainingRun.objects.get().pk
+    assert first.json()["status"] == "queued"
+
+
+def test_an_unknown_address_is_a_problem(client: Client) -> None:
+    answer = client.get("/nowhere")
+    assert answer.status_code == 404
+    assert answer["Content-Type"] == "application/problem+json"
+
+
+def test_the_schema_is_valid_openapi_without_warnings(tmp_path: Path) -> None:
+    path = tmp_path / "schema.yml"
+    call_command("spectacular", "--validate", "--fail-on-warn", "--file", str(path))
+    schema = yaml.safe_load(path.read_text())
+    assert schema["openapi"].startswith("3.1")
+    assert "/predict" in {name.rstrip("/") for name in schema["paths"]}
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/redoc"])
+def test_the_documentation_needs_no_other_host(client: Client, path: str) -> None:
+    page = client.get(path).content.decode()
+    assert "http://" not in page.replace("http://testserver", "") and "//cdn" not in page

@@ -1,0 +1,147 @@
+"""Fine-tuning, export and loading, on the tiny base model."""
+
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modeling.ml import artifact, base_model
+from modeling.ml.artifact import ArtifactError, ArtifactSettings
+from modeling.ml.classifier import SentimentClassifier
+from modeling.ml.training import (
+    Labelled,
+    TrainingArguments,
+    TrainingError,
+    bucketed_batches,
+    fine_tune,
+    fit_temperature,
+)
+from tests.conftest import LABELS, obvious_posts
+
+
+def quick(base: Path, **changes: object) -> TrainingArguments:
+    values = {"base_model": str(base), "max_length": 32, "batch_size": 16, "epochs": 1}
+    return TrainingArguments(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def data() -> tuple[Labelled, Labelled]:
+    texts, labels = obvious_posts()
+    return Labelled(texts, labels), Labelled(texts[:60], labels[:60])
+
+
+def test_the_tiny_model_learned_and_the_folder_is_complete(tiny_model: Path) -> None:
+    names = {path.name for path in tiny_model.iterdir()}
+    assert {"model.safetensors", "tokenizer.json", "model.onnx", "model.int8.onnx"} <= names
+    texts, labels = obvious_posts()
+    given = SentimentClassifier(tiny_model, "onnx", 1).predict_proba(texts).argmax(axis=1)
+    assert float((given == np.array(labels)).mean()) > 0.95
+
+
+def test_the_same_seed_gives_the_same_model(tiny_base: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        fine_tune(*data(), LABELS, quick(tiny_base), tmp_path / name)
+    one, two = (base_model.sha256(tmp_path / name / "model.safetensors") for name in "ab")
+    assert one == two
+
+
+def test_progress_rises_to_the_whole(tiny_base: Path, tmp_path: Path) -> None:
+    seen: list[float] = []
+    arguments = quick(tiny_base, epochs=2, gradient_accumulation_steps=2)
+    outcome = fine_tune(
+        *data(), LABELS, arguments, tmp_path, lambda share, text: seen.append(share)
+    )
+    assert seen == sorted(seen) and seen[-1] == pytest.approx(1)
+    assert len(outcome.history) == 2
+
+
+def test_word_vectors_stay_as_they_were_when_frozen(tiny_base: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    fine_tune(*data(), LABELS, quick(tiny_base), tmp_path)
+    before = load_file(tiny_base / "model.safetensors")
+    after = load_file(tmp_path / "model.safetensors")
+    name = next(key for key in after if key.endswith("word_embeddings.weight"))
+    original = next(key for key in before if key.endswith("word_embeddings.weight"))
+    assert np.array_equal(after[name], before[original])
+
+
+def test_one_sided_data_is_refused_with_the_missing_label(tiny_base: Path, tmp_path: Path) -> None:
+    train = Labelled(["a", "b", "c", "d"], [0, 0, 1, 1])
+    with pytest.raises(TrainingError, match="positive"):
+        fine_tune(train, train, LABELS, quick(tiny_base), tmp_path)
+
+
+def test_batches_cover_every_row_once() -> None:
+    rows = [[0] * length for length in range(1, 101)]
+    batches = bucketed_batches(rows, 8, random.Random(1))
+    assert sorted(index for batch in batches for index in batch) == list(range(100))
+    assert max(map(len, batches)) == 8
+
+
+def test_temperature_softens_what_is_too_sure() -> None:
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, 3, 400)
+    logits = np.eye(3)[truth] * 2 + generator.normal(size=(400, 3))
+    assert fit_temperature(logits * 5, truth) > 2
+    assert fit_temperature(logits, truth) == pytest.approx(
+        fit_temperature(logits * 5, truth) / 5, rel=0.05
+    )
+
+
+def test_the_offline_encoder_is_the_published_one() -> None:
+    assert Path(base_model.resolve("")).is_dir()
+
+
+def test_an_altered_encoder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base_model, "OFFLINE_WEIGHTS_SHA256", "0" * 64)
+    with pytest.raises(base_model.BaseModelError, match="not the published model"):
+        base_model.resolve("")
+
+
+def test_another_base_model_is_left_to_transformers() -> None:
+    assert base_model.resolve("distilbert-base-uncased") == "distilbert-base-uncased"
+
+
+def test_the_backends_agree(tiny_model: Path) -> None:
+    texts, _ = obvious_posts()
+    torch_, onnx, int8 = (
+        SentimentClassifier(tiny_model, name, 1).predict_proba(texts)
+        for name in ("torch", "onnx", "onnx-int8")
+    )
+    assert np.abs(torch_ - onnx).max() < 1e-3
+    assert float((onnx.argmax(1) == int8.argmax(1)).mean()) > 0.97
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "model.int8.onnx", "sentiment.json"])
+def test_a_missing_file_is_named(tiny_model: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny_model, folder)
+    (folder / name).unlink()
+    with pytest.raises(ArtifactError, match=name):
+        SentimentClassifier(folder, "onnx-int8", 1)
+
+
+def test_a_broken_graph_is_an_artifact_error(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny_model, folder)
+    (folder / "model.onnx").write_bytes(b"nonsense")
+    with pytest.raises(ArtifactError, match="cannot be loaded"):
+        SentimentClassifier(folder, "onnx", 1)
+
+
+def test_an_unknown_backend_lists_the_known_ones(tiny_model: Path) -> None:
+    with pytest.raises(ArtifactError, match="onnx-int8, onnx, torch"):
+        SentimentClassifier(tiny_model, "abacus", 1)
+
+
+def test_digests_catch_every_change(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny_model, folder)
+    expected = artifact.digests(folder)
+    artifact.verify(folder, expected)
+    settings = ArtifactSettings.read(folder)
+    ArtifactSettings(**{**vars(settings), "temperature": 9.0}).write(folder)
+    with pytest.raises(ArtifactError, match="sentiment.json"):
+        artifact.verify(folder, expected)
