@@ -85,9 +85,14 @@ def test_temperature_softens_what_is_too_sure() -> None:
     truth = generator.integers(0, 3, 400)
     logits = np.eye(3)[truth] * 2 + generator.normal(size=(400, 3))
     assert fit_temperature(logits * 5, truth) > 2
-    assert fit_temperature(logits, truth) == pytest.approx(
-        fit_temperature(logits * 5, truth) / 5, rel=0.05
+    assert fit_temperature(logits * 10, truth) == pytest.approx(
+        fit_temperature(logits * 5, truth) * 2, rel=0.05
     )
+
+
+def test_temperature_never_makes_surer() -> None:
+    truth = np.array([0, 1, 2] * 50)
+    assert fit_temperature(np.eye(3)[truth] * 0.1, truth) == pytest.approx(1, abs=0.01)
 
 
 def test_the_offline_encoder_is_the_published_one() -> None:
