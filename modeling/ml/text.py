@@ -70,7 +70,7 @@ def normalise(text: str, *, emoji_as_words: bool = True) -> str:
     (`emoji_as_words=False`).
     """
     if not text.isascii() or "&" in text:
-        text = ftfy.fix_text(text, normalization="NFKC")
+        text = _mend(text)
     text = _LINK.sub(LINK, text)
     text = _MENTION.sub(MENTION, text)
     text = _HASHTAG.sub(lambda match: "# " + _CAMEL.sub(" ", match[1]).replace("_", " "), text)
@@ -80,6 +80,16 @@ def normalise(text: str, *, emoji_as_words: bool = True) -> str:
     text = _ELONGATED.sub(r"\1\1\1", text)
     text = _REPEATED_MARK.sub(r"\1\1\1", text)
     return _SPACE.sub(" ", text).strip()
+
+
+def _mend(text: str) -> str:
+    """Mojibake, HTML entities and Unicode forms put right, until nothing is left to mend."""
+    for _ in range(4):
+        mended = ftfy.fix_text(text, normalization="NFKC")
+        if mended == text:
+            break
+        text = mended
+    return text
 
 
 def spell_emoji(text: str) -> str:

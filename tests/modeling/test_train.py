@@ -82,7 +82,8 @@ def test_a_training_ends_with_a_registered_champion_and_a_worse_one_is_refused(
 
 def _check_registry(version: ModelVersion) -> None:
     client = mlflow.MlflowClient()
-    assert client.get_model_version_by_alias("mood", "champion").version == str(version.version)
+    alias = client.get_model_version_by_alias("mood", "champion")
+    assert int(alias.version) == version.version
     run = client.get_run(version.run_id)
     assert run.data.params["dataset_digest"] == version.dataset_digest
     assert run.data.metrics["test_macro_recall"] == pytest.approx(

@@ -45,6 +45,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--day-first", action=BooleanOptionalAction, help="Read 03/04/2025 as 3 April, or not."
         )
+        parser.add_argument("--encoding", default="utf-8", help="Of a CSV: utf-8, latin-1, …")
         parser.add_argument("--stream", metavar="NAME", help="Add the posts to this stream.")
         parser.add_argument("--json", action="store_true", help="Print the summary as JSON.")
 
@@ -64,7 +65,9 @@ class Command(BaseCommand):
         streams = frozenset() if stream is None else frozenset({stream.pk})
         rejected = 0
         for path in options["files"]:
-            report = self._import(PostFile(path, columns, options["format"], streams))
+            report = self._import(
+                PostFile(path, columns, options["format"], options["encoding"], streams)
+            )
             rejected += report.summary.rejected_count
             self._tell(path, report, as_json=options["json"])
         if rejected:
