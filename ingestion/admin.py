@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import Count, Model, QuerySet
 from django.forms import ModelForm
@@ -12,7 +12,9 @@ from django.http import HttpRequest
 from django.utils.text import Truncator
 
 from ingestion import tasks
+from ingestion.exceptions import QueryTaken
 from ingestion.models import Connection, MonthlyUsage, Post, Stream
+from ingestion.services import switch_streams
 
 EXCERPT = 110
 
@@ -57,10 +59,13 @@ class StreamAdmin(admin.ModelAdmin):
         self._switch(request, queryset, is_active=True)
 
     def _switch(self, request: HttpRequest, queryset: QuerySet[Stream], *, is_active: bool) -> None:
-        sources = set(queryset.values_list("source", flat=True))
-        count = Stream.objects.filter(pk__in=list(queryset.values_list("pk", flat=True))).update(
-            is_active=is_active
-        )
+        try:
+            count, sources = switch_streams(
+                queryset.values_list("pk", flat=True), is_active=is_active
+            )
+        except QueryTaken as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return
         for source in sources:
             _sync(source)
         self.message_user(request, f"{count} streams {'resumed' if is_active else 'paused'}.")

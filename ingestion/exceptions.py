@@ -19,6 +19,10 @@ class NotConfigured(IngestionError):
     """A source lacks credentials or has nothing to follow."""
 
 
+class QueryTaken(IngestionError):
+    """Another active stream of the source has this query already."""
+
+
 class StreamHeld(IngestionError):
     """Another process streams this source."""
 
@@ -49,6 +53,12 @@ class Unavailable(SourceError):
     """The source has trouble of its own (5xx)."""
 
     kind = "unavailable"
+
+
+class NothingFollowed(Unavailable):
+    """The source knows nothing to deliver: every stream was refused, perhaps."""
+
+    kind = "no_rules"
 
 
 class NetworkFault(SourceError):

@@ -2,7 +2,7 @@
 
 from ingestion.services.posts import Stored, forget, store
 from ingestion.services.streaming import Tally, run_stream
-from ingestion.services.streams import follow_query, sync_streams
+from ingestion.services.streams import follow_query, switch_streams, sync_streams
 from ingestion.services.supervise import ensure_streams, stop_streams
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "run_stream",
     "stop_streams",
     "store",
+    "switch_streams",
     "sync_streams",
 ]

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from ingestion.backoff import Backoff
 from ingestion.events import Checkpoint, Connected, Event
-from ingestion.exceptions import Closed, NeedsAttention, SourceError
+from ingestion.exceptions import Closed, NeedsAttention, NothingFollowed, SourceError
 from ingestion.models import Stream
 from ingestion.services.streams import sync_streams
 from ingestion.sources import LiveSource
@@ -50,6 +50,8 @@ class Reader:
         self._source = source
         self._cursor = cursor
         self._stop = threading.Event()
+        # Set when the streams have changed, or when it is time to stop.
+        self._changed = threading.Event()
         self._abandoned = threading.Event()
         self._sync_lock = threading.Lock()
         self._followed: object = None
@@ -71,6 +73,7 @@ class Reader:
     def stop(self) -> None:
         """Ask for an end; what is on its way is still handed over."""
         self._stop.set()
+        self._changed.set()
         self._source.disconnect()
 
     def abandon(self) -> None:
@@ -90,18 +93,9 @@ class Reader:
             connections.close_all()
 
     def _listen_once(self) -> None:
+        self._changed.clear()
         try:
-            if not self._sync():
-                self._stop.wait(IDLE_SECONDS)
-                return
-            for event in self._source.connect(self._cursor):
-                self._put(event)
-                if isinstance(event, Connected):
-                    self._backoff.connected()
-                elif isinstance(event, Checkpoint):
-                    self._cursor = event.cursor
-            if not self._stop.is_set():
-                raise Closed(f"{self._source.name} closed the connection")
+            self._deliver()
         except NeedsAttention:
             raise
         except DatabaseError as error:
@@ -111,7 +105,25 @@ class Reader:
         except SourceError as error:
             delay = self._backoff.delay(error)
             self._put(Lost(error, timezone.now() + timedelta(seconds=delay)))
-            self._stop.wait(delay)
+            if not isinstance(error, NothingFollowed):
+                self._stop.wait(delay)
+            elif not self._stop.is_set():
+                # A corrected stream is worth an attempt at once.
+                self._changed.wait(delay)
+
+    def _deliver(self) -> None:
+        """Connect and hand over what comes, until the source raises why it ended."""
+        if not self._sync():
+            self._stop.wait(IDLE_SECONDS)
+            return
+        for event in self._source.connect(self._cursor):
+            self._put(event)
+            if isinstance(event, Connected):
+                self._backoff.connected()
+            elif isinstance(event, Checkpoint):
+                self._cursor = event.cursor
+        if not self._stop.is_set():
+            raise Closed(f"{self._source.name} closed the connection")
 
     def _put(self, event: Event | Lost | Ended) -> None:
         """Hand over; waits while the buffer is full, so nothing is dropped."""
@@ -150,5 +162,6 @@ class Reader:
                 if self._followed is not None and wanted != self._followed:
                     sync_streams(self._source)
                     self._followed = wanted
+                    self._changed.set()
         except (SourceError, DatabaseError) as error:
             logger.warning("streams of %s not synced, trying again: %s", self._source.name, error)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
 from ingestion import sources
-from ingestion.exceptions import NotConfigured
+from ingestion.exceptions import NotConfigured, QueryTaken
 from ingestion.models import MonthlyUsage, Stream
 from ingestion.sources import Followed, LiveSource
 
@@ -36,6 +37,23 @@ def follow_query(source: str, query: str) -> Stream:
         stream.is_active = True
         stream.save(update_fields=["is_active", "updated_at"])
     return stream
+
+
+def switch_streams(stream_ids: Iterable[int], *, is_active: bool) -> tuple[int, set[str]]:
+    """Pause or resume streams; return how many, and the sources to bring in step.
+
+    Raises QueryTaken, changing nothing, when two would follow the same query.
+    """
+    streams = Stream.objects.filter(pk__in=list(stream_ids))
+    sources_changed = set(streams.values_list("source", flat=True))
+    try:
+        with transaction.atomic():
+            count = streams.update(is_active=is_active, updated_at=timezone.now())
+    except IntegrityError as error:
+        raise QueryTaken(
+            "Two of these streams, or one and an active one, have the same query."
+        ) from error
+    return count, sources_changed
 
 
 def sync_streams(source: LiveSource | str) -> Followed:

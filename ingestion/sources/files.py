@@ -6,6 +6,7 @@ post is told with its line number and the reason; the file goes on.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import hashlib
@@ -13,8 +14,9 @@ import io
 import json
 import re
 import sys
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -75,6 +77,8 @@ class Row:
     label: str = ""
     reason: str = ""
     offset: int = 0
+    # Of a flat row: the id to use when its own turns out to stand for another post.
+    fallback_id: str = ""
 
 
 @dataclass
@@ -99,6 +103,7 @@ class PostFile:
     path: Path
     columns: Columns = field(default_factory=Columns)
     kind: str = ""
+    encoding: str = "utf-8"
     stream_ids: frozenset[int] = frozenset()
 
     @property
@@ -118,35 +123,33 @@ class PostFile:
     def _posts(self, item: Mapping[str, Any], place: _Place) -> Iterator[Row]:
         label = str(item.get(self.columns.label) or "").strip() if self.columns.label else ""
         try:
-            for post in self._read(item):
-                yield Row(place.line, post, label, offset=place.offset())
+            for post, fallback_id in self._read(item):
+                yield Row(place.line, post, label, "", place.offset(), fallback_id)
         except BadPost as error:
             yield Row(place.line, reason=str(error), offset=place.offset())
 
-    def _read(self, item: Mapping[str, Any]) -> Iterator[IncomingPost]:
+    def _read(self, item: Mapping[str, Any]) -> Iterator[tuple[IncomingPost, str]]:
+        """Posts, each with the id to fall back on; X's own ids never need one."""
         if isinstance(item.get("data"), Mapping | list):
             for post in x_payload.posts(item):
-                yield self._following(post)
+                yield replace(post, stream_ids=self.stream_ids), ""
         elif not self.columns.text and x_payload.looks_like_v2(item):
-            yield self._following(x_payload.post(item, {}))
+            yield x_payload.post(item, {}, self.stream_ids), ""
         else:
             yield self._flat(item)
 
-    def _following(self, post: IncomingPost) -> IncomingPost:
-        object.__setattr__(post, "stream_ids", self.stream_ids)
-        return post
-
-    def _flat(self, item: Mapping[str, Any]) -> IncomingPost:
+    def _flat(self, item: Mapping[str, Any]) -> tuple[IncomingPost, str]:
         columns = self.columns
         text = _value(item, columns.text, "text")
         written = _value(item, columns.time, "time")
         author = _value(item, columns.author, "author")
         created_at = read_time(written, columns) if written else timezone.now()
+        derived = derive_id(text, written, author)
         external_id = _value(item, columns.id, "id")
         if not external_id or _ROUNDED.fullmatch(external_id):
-            external_id = derive_id(text, written, author)
+            external_id = derived
         source = str(item.get("source") or "")
-        return IncomingPost(
+        post = IncomingPost(
             source=source if source in Source.values else Source.FILE,
             external_id=external_id,
             text=text,
@@ -156,6 +159,7 @@ class PostFile:
             raw=dict(item),
             stream_ids=self.stream_ids,
         )
+        return post, derived
 
     def _items(self, place: _Place) -> Iterator[Mapping[str, Any] | BadPost]:
         if self._kind() == "parquet":
@@ -163,10 +167,13 @@ class PostFile:
             return
         with _opened(self.path, place) as binary:
             kind = self._kind() or _guess(binary)
-            if kind == "jsonl":
-                yield from _json_items(binary, place)
-            else:
-                yield from self._table_items(binary, "\t" if kind == "tsv" else ",", place)
+            try:
+                if kind == "jsonl":
+                    yield from _json_items(binary, place)
+                else:
+                    yield from self._table_items(binary, _delimiter(binary, kind), place)
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                raise UnusableFile(f"{self.path}: the gzip data is damaged: {error}") from error
 
     def _kind(self) -> str:
         """What the option or the file's name says; "" leaves it to the content."""
@@ -174,12 +181,26 @@ class PostFile:
         named = {"ndjson": "jsonl", "json": "jsonl", "pq": "parquet"}.get(suffix, suffix)
         return self.kind or (named if named in FORMATS else "")
 
+    def _encoding(self, binary: IO[bytes]) -> str:
+        """The encoding of a table; a byte order mark is no part of its first column."""
+        head = binary.peek(2)[:2]  # type: ignore[attr-defined]
+        if head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return "utf-16"
+        return "utf-8-sig" if self.encoding.lower() in {"utf-8", "utf8"} else self.encoding
+
     def _table_items(
         self, binary: IO[bytes], delimiter: str, place: _Place
     ) -> Iterator[Mapping[str, Any] | BadPost]:
         # Bytes that are not UTF-8 become surrogates, which tell in which row they were.
-        text = io.TextIOWrapper(binary, "utf-8-sig", errors="surrogateescape", newline="")
-        reader = csv.DictReader(text, delimiter=delimiter, strict=True)
+        try:
+            text = io.TextIOWrapper(
+                binary, self._encoding(binary), errors="surrogateescape", newline=""
+            )
+        except LookupError as error:
+            raise UnusableFile(f"--encoding: {error}") from error
+        # A file without line ends must not fill the memory.
+        lines = iter(lambda: text.readline(MAX_LINE), "")
+        reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
         try:
             self._check_columns(reader.fieldnames or ())
             while True:
@@ -280,7 +301,7 @@ def _checked(row: dict[Any, Any], width: int) -> Mapping[str, Any] | BadPost:
         return BadPost(f"it has more than {width} fields: is a comma or quote not escaped?")
     for value in row.values():
         if value is not None and any("\udc80" <= char <= "\udcff" for char in value):
-            return BadPost("it is not UTF-8")
+            return BadPost("it is not UTF-8: say --encoding")
     return row
 
 
@@ -300,6 +321,15 @@ def _guess(binary: IO[bytes]) -> str:
     """JSONL when the first visible character opens an object, else CSV."""
     head = binary.peek(4096).lstrip(b"\xef\xbb\xbf \t\r\n")  # type: ignore[attr-defined]
     return "jsonl" if head.startswith(b"{") else "csv"
+
+
+def _delimiter(binary: IO[bytes], kind: str) -> str:
+    """Of a table: tabs where its name says so, else what its header holds most of."""
+    if kind == "tsv":
+        return "\t"
+    header = binary.peek(4096).splitlines()[:1]  # type: ignore[attr-defined]
+    bare = b"".join(b"".join(header).split(b'"')[::2])
+    return max((b",", b";", b"\t", b"|"), key=bare.count).decode()
 
 
 def _json_items(binary: IO[bytes], place: _Place) -> Iterator[Mapping[str, Any] | BadPost]:

@@ -9,6 +9,7 @@ from typing import Any
 from ingestion.exceptions import (
     NeedsAttention,
     NetworkFault,
+    NothingFollowed,
     RateLimited,
     SourceError,
     Unavailable,
@@ -28,7 +29,7 @@ def failure(status: int, body: bytes, headers: Mapping[str, str]) -> SourceError
     if status == 429:
         return _too_many(problem, said, headers)
     if status == 409:
-        return Unavailable(f"X has no rules for this account yet ({said})")
+        return NothingFollowed(f"X has no rule to follow: see the streams' errors ({said})")
     if status == 408:
         return NetworkFault(f"X timed out ({said})")
     if status >= 500:

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from ingestion.exceptions import UnusableFile
-from ingestion.sources.files import Columns, PostFile, Row
+from ingestion.sources.files import MAX_LINE, Columns, PostFile, Row
 
 
-def read(path: Path, **columns: object) -> list[Row]:
-    return list(PostFile(path, Columns(**columns)).rows())  # type: ignore[arg-type]
+def read(path: Path, encoding: str = "utf-8", **columns: object) -> list[Row]:
+    file = PostFile(path, Columns(**columns), encoding=encoding)  # type: ignore[arg-type]
+    return list(file.rows())
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -66,7 +67,7 @@ def test_bad_rows_are_told_with_line_and_reason_and_the_file_goes_on(tmp_path: P
     assert [row.line for row in rows if row.reason] == [3, 4, 5]
     reasons = [row.reason for row in rows if row.reason]
     assert reasons[0] == "it has no text"
-    assert reasons[1] == "it is not UTF-8"
+    assert reasons[1] == "it is not UTF-8: say --encoding"
     assert "more than 2 fields" in reasons[2]
     assert [row.post.text for row in rows if row.post] == ["good", "last"]
 
@@ -128,3 +129,42 @@ def test_without_a_text_column_the_error_says_which_option(tmp_path: Path) -> No
 def test_an_empty_file_has_no_text_column(tmp_path: Path) -> None:
     with pytest.raises(UnusableFile):
         read(write(tmp_path / "a.csv", ""))
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_the_delimiter_is_told_from_the_header(tmp_path: Path, delimiter: str) -> None:
+    path = write(tmp_path / "a.csv", f"id{delimiter}text\n1{delimiter}one, two, three\n")
+    assert [row.post.text for row in read(path) if row.post] == ["one, two, three"]
+
+
+def test_another_encoding_is_an_option(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "text\ncafé\n".encode("latin-1"))
+    assert [row.post.text for row in read(path, encoding="latin-1") if row.post] == ["café"]
+    assert "--encoding" in read(path)[0].reason
+
+
+def test_utf_16_is_seen_by_its_byte_order_mark(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "text\ncafé\n".encode("utf-16"))
+    assert [row.post.text for row in read(path) if row.post] == ["café"]
+
+
+def test_an_unknown_encoding_stops_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UnusableFile, match="--encoding"):
+        read(write(tmp_path / "a.csv", "text\nhello\n"), encoding="klingon")
+
+
+def test_damaged_gzip_is_told_after_the_rows_before(tmp_path: Path) -> None:
+    whole = gzip.compress(b"text\n" + b"".join(b"row %d\n" % n for n in range(50_000)))
+    path = write(tmp_path / "a.csv.gz", whole[: len(whole) // 2])
+    rows = PostFile(path).rows()
+    assert next(rows).post is not None
+    with pytest.raises(UnusableFile, match="damaged"):
+        list(rows)
+
+
+def test_a_line_without_end_is_refused_and_skipped(tmp_path: Path) -> None:
+    long = b'{"text": "' + b"x" * (MAX_LINE + 10) + b'"}\n'
+    rows = read(write(tmp_path / "a.jsonl", long + b'{"text": "after"}\n'))
+    assert [row.line for row in rows] == [1, 2]
+    assert "longer than" in rows[0].reason
+    assert rows[1].post is not None and rows[1].post.text == "after"

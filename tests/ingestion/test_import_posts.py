@@ -8,6 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from ingestion.models import Post, Stream
+from ingestion.services import forget
 from modeling.models import ModelVersion, Prediction
 
 pytestmark = pytest.mark.django_db
@@ -77,3 +78,24 @@ def test_a_wrong_column_is_wrong_usage(champion: ModelVersion, tweets: Path) -> 
     _, error = run(tweets, "--text-column", "body")
     assert error is not None and error.returncode == 2
     assert Post.objects.count() == 0
+
+
+def test_an_id_that_stands_for_different_posts_loses_none(
+    champion: ModelVersion, tmp_path: Path
+) -> None:
+    path = tmp_path / "twice.csv"
+    path.write_text("id,text\n7,the food wonderful\n7,the train awful\n7,the food wonderful\n")
+    report = json.loads(run(path, "--json")[0])
+    assert (report["saved"], report["duplicates"]) == (2, 1)
+    report = json.loads(run(path, "--json")[0])
+    assert (report["saved"], report["duplicates"]) == (0, 3)
+
+
+def test_a_post_deleted_at_its_source_does_not_come_back(
+    champion: ModelVersion, tweets: Path
+) -> None:
+    run(tweets)
+    forget("file", ["1"])
+    report = json.loads(run(tweets, "--json")[0])
+    assert report["saved"] == 0
+    assert Post.objects.get(external_id="1").text == ""
