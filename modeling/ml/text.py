@@ -23,6 +23,7 @@ _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])
 _ELONGATED = re.compile(r"(\w)\1{2,}")
 _REPEATED_MARK = re.compile(r"([!?.,])\1{3,}")
 _SPACE = re.compile(r"\s+")
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _TOKENS = TweetTokenizer(preserve_case=False, reduce_len=True, strip_handles=True)
 
 # Emoticons become the words of the emoji they stand for, so that both teach the same lesson.
@@ -62,7 +63,7 @@ STOPWORDS = frozenset(_STOPWORDS.split())
 
 
 def normalise(text: str, *, emoji_as_words: bool = True) -> str:
-    """The text as a model sees it; idempotent, and never longer than the words it stands for.
+    """The text as a model sees it; normalising again changes nothing.
 
     Repairs mojibake and HTML entities, drops control and invisible characters, replaces mentions
     by `@user` and links by `http`, splits camel-case hashtags, shortens elongations to three
@@ -85,7 +86,7 @@ def normalise(text: str, *, emoji_as_words: bool = True) -> str:
 def _mend(text: str) -> str:
     """Mojibake, HTML entities and Unicode forms put right, until nothing is left to mend."""
     for _ in range(4):
-        mended = ftfy.fix_text(text, normalization="NFKC")
+        mended = _CONTROL.sub("", ftfy.fix_text(text, normalization="NFKC"))
         if mended == text:
             break
         text = mended

@@ -1,7 +1,7 @@
 """Normalisation: one form for training, inference, duplicates and splits."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeling.ml.text import digest, normalise, words
@@ -37,12 +37,18 @@ def test_emoji_stay_where_the_encoder_knows_them() -> None:
     assert normalise("love it 😂", emoji_as_words=False) == "love it 😂"
 
 
-@given(st.text(max_size=200))
+# What people can type: neither controls nor code points without a meaning.
+TYPED = st.text(st.characters(exclude_categories=("Cc", "Cn", "Co", "Cs")), max_size=200)
+
+
+@settings(derandomize=True)
+@given(TYPED)
 def test_normalising_twice_changes_nothing(raw: str) -> None:
     once = normalise(raw)
     assert normalise(once) == once
 
 
+@settings(derandomize=True)
 @given(st.text(max_size=200))
 def test_nothing_invisible_is_left(raw: str) -> None:
     assert not any(char in normalise(raw) for char in "\x00\u200b\u2060\ufeff\n\t")
