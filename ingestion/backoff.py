@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from ingestion.exceptions import Closed, NetworkFault, RateLimited, SourceError, Unavailable
 
@@ -17,17 +18,18 @@ LONGEST_WINDOW = 900.0
 class Backoff:
     """One runner's memory of failures. All figures are seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._failures: Counter[type[SourceError]] = Counter()
         self._connected_at: float | None = None
 
     def connected(self) -> None:
-        self._connected_at = time.monotonic()
+        self._connected_at = self._clock()
 
     def delay(self, error: SourceError) -> float:
         """The wait that this failure asks for, with jitter, so that many do not come as one."""
         if self._connected_at is not None:
-            if time.monotonic() - self._connected_at >= HEALTHY_SECONDS:
+            if self._clock() - self._connected_at >= HEALTHY_SECONDS:
                 self._failures.clear()
             self._connected_at = None
         curve = next(kind for kind in _CURVES if isinstance(error, kind))

@@ -412,7 +412,8 @@ class _Fields:
         try:
             payload = json.loads(line)
             data = payload["data"]
-            payload["data"] = {key: data[key] for key in data if key in self._fields}
+            if "id" in data:
+                payload["data"] = {key: data[key] for key in data if key in self._fields}
         except (ValueError, TypeError, KeyError):
             return line
         if not self._expands:
