@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -55,4 +55,4 @@ def may_scrape(request: HttpRequest) -> bool:
     if "X-Forwarded-For" in request.headers:
         return False
     address = ip_address(request.META.get("REMOTE_ADDR") or "0.0.0.0")  # noqa: S104
-    return any(address in ip_network(network) for network in settings.METRICS_NETWORKS)
+    return any(address in network for network in settings.METRICS_NETWORKS)

@@ -7,6 +7,7 @@ with one line that names the variable, what it held and what would be right.
 
 import os
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TypeVar
 
@@ -88,6 +89,14 @@ def _number(
         bounds = f"between {low} and {high}" if high is not None else f"at least {low}"
         raise ImproperlyConfigured(f"{name}={value!r} is out of range: it must be {bounds}")
     return number
+
+
+def networks(name: str, default: tuple[str, ...]) -> list[IPv4Network | IPv6Network]:
+    """A comma-separated list of networks, as 10.0.0.0/8."""
+    try:
+        return [ip_network(item) for item in items(name, default)]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} is not a list of networks: {error}") from error
 
 
 def items(name: str, default: tuple[str, ...] = ()) -> list[str]:

@@ -237,7 +237,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 API_REQUIRE_AUTH = env.boolean("API_REQUIRE_AUTH", default=not DEBUG)
 # Who may read /metrics without signing in, where the API is not open.
-METRICS_NETWORKS = env.items("METRICS_NETWORKS", ("127.0.0.0/8", "::1/128"))
+METRICS_NETWORKS = env.networks("METRICS_NETWORKS", ("127.0.0.0/8", "::1/128"))
 
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],

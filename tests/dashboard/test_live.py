@@ -97,7 +97,8 @@ async def test_ticks_are_numbered_without_gap_and_at_most_four_a_second(
             await judge()
             numbers.append((await next_of(socket, "tick"))["sequence"])
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-    assert len(numbers) <= 9
+    # One may fall on either end.
+    assert len(numbers) <= 4 * (time.monotonic() - began) + 2
 
 
 async def test_a_promotion_is_told(

@@ -1,0 +1,127 @@
+"""The admin: posts are labelled, versions promoted; lists ask few queries."""
+
+from collections.abc import Callable
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from ingestion.models import Post
+from modeling.models import Annotation, LabelScheme, ModelVersion
+from modeling.services import classify
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def boss(client: Client, admin_user: User) -> Client:
+    client.force_login(admin_user)
+    return client
+
+
+@pytest.fixture
+def posts(champion: ModelVersion) -> list[Post]:
+    made = Post.objects.bulk_create(
+        Post(source="x", external_id=f"a{i}", text=f"post {i} awful", created_at=timezone.now())
+        for i in range(30)
+    )
+    classify.classify_posts([post.pk for post in made])
+    return made
+
+
+def test_a_post_is_labelled_on_its_page(
+    boss: Client, posts: list[Post], scheme: LabelScheme
+) -> None:
+    path = reverse("admin:ingestion_post_change", args=[posts[0].pk])
+    page = boss.get(path).content.decode()
+    assert "Positive" in page and "post 0 awful" in page
+    category = scheme.categories.get(key="positive")
+    empty = {
+        f"{name}-{key}": "0"
+        for name in ("predictions", "annotations")
+        for key in ("TOTAL_FORMS", "INITIAL_FORMS")
+    }
+    answer = boss.post(path, {"label": category.pk, **empty})
+    assert answer.status_code == 302, answer.content
+    label = Annotation.objects.current().get()
+    assert (label.post, label.category, label.annotator) == (
+        posts[0],
+        category,
+        User.objects.get(username="boss"),
+    )
+    checked = boss.get(path).content.decode()
+    assert f'value="{category.pk}"' in checked and "checked" in checked
+
+
+@pytest.mark.parametrize("model", ["ingestion_post", "modeling_prediction"])
+def test_posts_are_labelled_from_a_list(boss: Client, posts: list[Post], model: str) -> None:
+    rows = posts if model == "ingestion_post" else [p.predictions.get() for p in posts]
+    answer = boss.post(
+        reverse(f"admin:{model}_changelist"),
+        {"action": "label_sentiment_neutral", "_selected_action": [r.pk for r in rows[:3]]},
+        follow=True,
+    )
+    assert "3 posts labelled Neutral." in answer.content.decode()
+    assert Annotation.objects.current().filter(category__key="neutral").count() == 3
+
+
+def test_a_label_is_added_and_can_be_found(
+    boss: Client, posts: list[Post], scheme: LabelScheme
+) -> None:
+    category = scheme.categories.get(key="negative")
+    path = reverse("admin:modeling_annotation_add")
+    assert boss.post(path, {"post": posts[0].pk, "category": category.pk}).status_code == 302
+    assert Annotation.objects.get().annotator is not None
+    listed = boss.get(reverse("admin:modeling_annotation_changelist")).content.decode()
+    assert "post 0 awful" in listed
+
+
+def test_a_version_is_promoted(
+    boss: Client, champion: ModelVersion, make_version: Callable[..., ModelVersion]
+) -> None:
+    other = make_version(2)
+    path = reverse("admin:modeling_modelversion_changelist")
+    both = {"action": "promote_selected", "_selected_action": [champion.pk, other.pk]}
+    assert "Select exactly one version." in boss.post(path, both, follow=True).content.decode()
+    one = {"action": "promote_selected", "_selected_action": [other.pk]}
+    assert "Version 2 is the champion now." in boss.post(path, one, follow=True).content.decode()
+    assert ModelVersion.objects.champions().get() == other
+
+
+def test_a_viewer_sees_no_label_action_and_cannot_promote(
+    client: Client, posts: list[Post], champion: ModelVersion
+) -> None:
+    viewer = User.objects.create_user("ann", is_staff=True)
+    names = ["view_post", "view_prediction", "view_modelversion"]
+    viewer.user_permissions.set(Permission.objects.filter(codename__in=names))
+    client.force_login(viewer)
+    page = client.get(reverse("admin:modeling_prediction_changelist")).content.decode()
+    assert "label_sentiment" not in page
+    versions = client.get(reverse("admin:modeling_modelversion_changelist")).content.decode()
+    assert "promote_selected" not in versions
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "ingestion_post",
+        "ingestion_stream",
+        "ingestion_connection",
+        "ingestion_monthlyusage",
+        "modeling_prediction",
+        "modeling_annotation",
+        "modeling_modelversion",
+        "modeling_labelscheme",
+        "modeling_trainingrun",
+        "modeling_promotion",
+        "modeling_qualityreport",
+        "modeling_experiment",
+    ],
+)
+def test_a_list_asks_few_queries_however_long(
+    boss: Client, posts: list[Post], model: str, django_assert_max_num_queries: Callable
+) -> None:
+    with django_assert_max_num_queries(14):
+        assert boss.get(reverse(f"admin:{model}_changelist")).status_code == 200

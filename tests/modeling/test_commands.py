@@ -1,0 +1,126 @@
+"""Management commands: what they print, and their exit codes."""
+
+import json
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from ingestion.models import Post
+from modeling import serving
+from modeling.models import Annotation, LabelScheme, ModelVersion, Prediction, QualityReport
+
+pytestmark = pytest.mark.django_db
+
+
+def run(*arguments: str) -> str:
+    out = StringIO()
+    call_command(*arguments, stdout=out)
+    return out.getvalue()
+
+
+def exit_code(*arguments: str) -> int:
+    with pytest.raises(CommandError) as raised:
+        run(*arguments)
+    return raised.value.returncode
+
+
+def test_classify_tells_each_text(champion: ModelVersion) -> None:
+    out = run("classify", "the food awful today", "the food wonderful today")
+    assert [line.split()[0] for line in out.splitlines()] == ["negative", "positive"]
+
+
+def test_classify_as_json(champion: ModelVersion) -> None:
+    row = json.loads(run("classify", "--json", "the food awful today"))
+    assert row["label"] == "negative" and row["model_version"] == "1"
+
+
+def test_classify_reads_lines(champion: ModelVersion, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", StringIO("the food awful today\n\nthe song wonderful today\n"))
+    assert len(run("classify").splitlines()) == 2
+
+
+def test_classify_pending(champion: ModelVersion) -> None:
+    Post.objects.create(source="x", external_id="1", text="hi there", created_at=timezone.now())
+    assert json.loads(run("classify", "--pending", "--json")) == {"classified": 1}
+    assert Prediction.objects.count() == 1
+
+
+def test_classify_without_a_model_fails(scheme: LabelScheme) -> None:
+    serving.reset()
+    assert exit_code("classify", "hi") == 1
+
+
+@pytest.fixture
+def labelled_file(tmp_path: Path) -> Path:
+    path = tmp_path / "labels.csv"
+    path.write_text(
+        "text,label\nthe food awful today,negative\nthe food wonderful today,positive\n"
+    )
+    return path
+
+
+def test_evaluate_prints_the_figures(champion: ModelVersion, labelled_file: Path) -> None:
+    assert "accuracy 1.0000" in run("evaluate", "--data", str(labelled_file))
+    row = json.loads(run("evaluate", "1", "--data", str(labelled_file), "--json"))
+    assert row["macro_recall"] == 1.0 and row["texts_per_second"] > 0
+
+
+@pytest.mark.parametrize("arguments", [("9", "labels.csv"), ("one", "labels.csv"), ("1", "no.csv")])
+def test_evaluate_refuses_what_is_not_there(
+    champion: ModelVersion, labelled_file: Path, arguments: tuple[str, str]
+) -> None:
+    version, name = arguments
+    assert exit_code("evaluate", version, "--data", str(labelled_file.parent / name)) == 2
+
+
+def test_evaluate_names_a_wrong_label(champion: ModelVersion, tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("text,label\nhello,angry\n")
+    with pytest.raises(CommandError, match="line 2: 'angry'"):
+        run("evaluate", "--data", str(path))
+
+
+def test_promote_and_rollback(
+    champion: ModelVersion, make_version: Callable[..., ModelVersion]
+) -> None:
+    make_version(2)
+    assert "version 2 is the champion now" in run("promote", "2")
+    assert "already" in run("promote", "2")
+    assert "version 1 is the champion again" in run("rollback")
+    assert exit_code("promote", "7") == 2
+
+
+def test_labels_go_out_and_come_in_again(
+    champion: ModelVersion, labelled_file: Path, tmp_path: Path
+) -> None:
+    assert "2 posts saved, 2 labels changed" in run("import_labels", str(labelled_file))
+    assert "0 posts saved, 0 labels changed" in run("import_labels", str(labelled_file))
+    for name in ("out.csv", "out.jsonl"):
+        run("export_labels", str(tmp_path / name))
+        Annotation.objects.all().delete()
+        out = run("import_labels", str(tmp_path / name), "--json")
+        assert json.loads(out) == {"rows": 2, "posts_saved": 0, "labels_changed": 2}
+
+
+def test_check_quality_prints_a_report(champion: ModelVersion) -> None:
+    row = json.loads(run("check_quality", "--json"))
+    assert row["posts"] == 0 and row["has_drift"] is False
+    assert QualityReport.objects.count() == 1
+
+
+def test_check_quality_without_a_model_fails(scheme: LabelScheme) -> None:
+    assert exit_code("check_quality") == 1
+
+
+def test_retrain_says_why_not(champion: ModelVersion) -> None:
+    assert run("retrain").startswith("not_needed: no trigger fired")
+    assert json.loads(run("retrain", "--json"))["status"] == "not_needed"
+
+
+@pytest.mark.parametrize("command", ["train", "rollback", "export_labels"])
+def test_an_unknown_scheme_is_wrong_usage(scheme: LabelScheme, command: str) -> None:
+    assert exit_code(command, "--scheme", "nope") == 2

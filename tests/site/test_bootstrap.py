@@ -1,0 +1,117 @@
+"""Preparing an installation, and the demo as a user starts it."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import Group
+from django_celery_beat.models import PeriodicTask
+
+from modeling.models import LabelScheme, ModelVersion, Prediction
+from sentiment_site import bootstrap
+from tests.conftest import wait_until
+
+
+@pytest.mark.django_db
+def test_roles_and_schedule_are_made_once_and_edits_stay(scheme: LabelScheme) -> None:
+    bootstrap.run(StringIO(), build_model=False)
+    task = PeriodicTask.objects.get(name="Check data quality")
+    PeriodicTask.objects.filter(pk=task.pk).update(enabled=False)
+    bootstrap.run(StringIO(), build_model=False)
+    task.refresh_from_db()
+    assert not task.enabled
+    assert PeriodicTask.objects.filter(task__startswith="modeling.").count() == 3
+    annotator = Group.objects.get(name="annotator")
+    assert annotator.permissions.filter(codename="add_annotation").exists()
+
+
+@pytest.mark.django_db
+def test_every_scheduled_task_exists() -> None:
+    from celery import current_app
+
+    current_app.loader.import_default_modules()
+    assert {task for task, _ in bootstrap.SCHEDULE.values()} <= set(current_app.tasks)
+
+
+@pytest.mark.django_db
+def test_a_champion_is_not_built_again(champion: ModelVersion) -> None:
+    assert bootstrap.build_starter_model(StringIO()) == champion
+
+
+@pytest.fixture
+def demo_environment(database_url: str, champion: ModelVersion) -> dict[str, str]:
+    dropped = {"REDIS_URL"}
+    kept = {key: value for key, value in os.environ.items() if key not in dropped}
+    return {**kept, "DATABASE_URL": database_url, "PYTHONUNBUFFERED": "1"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        text: str = answer.read().decode()
+        return text
+
+
+def answers(url: str) -> Callable[[], bool]:
+    def ask() -> bool:
+        try:
+            return bool(get(url))
+        except OSError:
+            return False
+
+    return ask
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_demo_serves_live_posts_and_leaves_no_process(
+    demo_environment: dict[str, str], tmp_path: Path
+) -> None:
+    port = free_port()
+    log = tmp_path / "log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "demo", "--port", str(port), "--rate", "20"],
+            cwd=settings.BASE_DIR,
+            env=demo_environment,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        site = f"http://127.0.0.1:{port}"
+        wait_until(answers(f"{site}/health"), 60)
+        assert json.loads(get(f"{site}/health"))["status"] == "ok"
+        assert re.search(r"user demo, password \S+", log.read_text())
+        before = Prediction.objects.count()
+        wait_until(lambda: Prediction.objects.count() > before + 20, 20)
+        second = subprocess.run(
+            [sys.executable, "manage.py", "demo", "--port", str(port)],
+            cwd=settings.BASE_DIR,
+            env=demo_environment,
+            capture_output=True,
+            text=True,
+        )
+        assert second.returncode == 1 and f"port {port}" in second.stderr
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
