@@ -46,7 +46,7 @@ def labelled(own_scheme: LabelScheme) -> LabelScheme:
 def tiny_settings(settings: Settings, tiny_base: Path, tmp_path: Path) -> Iterator[Settings]:
     settings.MODEL_NAME = str(tiny_base)
     settings.MAX_LENGTH, settings.BATCH_SIZE = 32, 16
-    settings.LEARNING_RATE, settings.NUM_EPOCHS = 3e-3, 3
+    settings.LEARNING_RATE, settings.NUM_EPOCHS = 3e-3, 8
     settings.MLFLOW_TRACKING_URI = f"sqlite:///{tmp_path}/mlflow.sqlite3"
     settings.MLFLOW_ARTIFACT_ROOT = str(tmp_path / "artifacts")
     yield settings
@@ -89,7 +89,7 @@ def _check_registry(version: ModelVersion) -> None:
     assert run.data.metrics["test_macro_recall"] == pytest.approx(
         version.metrics["test"]["macro_recall"]
     )
-    assert len(client.get_metric_history(version.run_id, "loss")) == 3
+    assert len(client.get_metric_history(version.run_id, "loss")) == 8
     names = {item.path for item in client.list_artifacts(version.run_id, "model")}
     assert "model/model.safetensors" in names
 
