@@ -1,5 +1,6 @@
 """Celery tasks: thin, and safe to run twice."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 from celery import shared_task
@@ -16,16 +17,17 @@ SWEEP = timedelta(hours=1)
 
 @shared_task(name="modeling.classify_posts")
 def classify_posts(post_ids: list[int]) -> int:
-    return classify.classify_posts(post_ids)
+    with suppress(NoChampion):
+        return classify.classify_posts(post_ids)
+    # A fresh installation: the sweep after the starter model is built takes them.
+    return 0
 
 
 @shared_task(name="modeling.classify_pending")
 def classify_pending() -> int:
-    try:
+    with suppress(NoChampion):
         return classify.classify_pending(received_since=timezone.now() - SWEEP)
-    except NoChampion:
-        # A fresh installation: the sweep after the starter model is built takes them.
-        return 0
+    return 0
 
 
 @shared_task(name="modeling.train")
