@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from ingestion.services import store
 from modeling import starter
 from modeling.models import LabelScheme, ModelVersion
 from modeling.services import classify
-from sentiment_site import bootstrap
+from sentiment_site import bootstrap, env
 
 USERNAME = "demo"
 # What the page shows at once, before the first live post: so many posts over so long.
@@ -70,6 +71,16 @@ def prepare(out: Any) -> None:
     manage = Path(settings.BASE_DIR, "manage.py")
     if subprocess.run([sys.executable, str(manage), "bootstrap"], check=False).returncode:  # noqa: S603
         raise PreparationFailed("the starter model could not be built; see above")
+
+
+def open_on_loopback(host: str) -> None:
+    """Open pages and API without a sign-in where only this machine reaches them.
+
+    A user who has set API_REQUIRE_AUTH is obeyed.
+    """
+    is_local = host == "localhost" or (host[:1].isdigit() and ip_address(host).is_loopback)
+    if is_local and not env.is_set("API_REQUIRE_AUTH"):
+        settings.API_REQUIRE_AUTH = False
 
 
 def create_login() -> tuple[str, str]:

@@ -41,6 +41,11 @@ def _raw(name: str) -> str | None:
     return value.strip() if value is not None else None
 
 
+def is_set(name: str) -> bool:
+    """Whether the user has given the variable a value."""
+    return bool(_raw(name))
+
+
 def text(name: str, default: str = "", *, choices: tuple[str, ...] = ()) -> str:
     """The variable as text, stripped; unset or empty gives `default`."""
     value = _raw(name) or default

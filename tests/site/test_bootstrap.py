@@ -50,7 +50,7 @@ def test_a_champion_is_not_built_again(champion: ModelVersion) -> None:
 
 @pytest.fixture
 def demo_environment(database_url: str, champion: ModelVersion) -> dict[str, str]:
-    dropped = {"REDIS_URL"}
+    dropped = {"REDIS_URL", "API_REQUIRE_AUTH"}
     kept = {key: value for key, value in os.environ.items() if key not in dropped}
     return {**kept, "DATABASE_URL": database_url, "PYTHONUNBUFFERED": "1"}
 
@@ -97,6 +97,8 @@ def test_the_demo_serves_live_posts_and_leaves_no_process(
         site = f"http://127.0.0.1:{port}"
         wait_until(answers(f"{site}/health"), 60)
         assert json.loads(get(f"{site}/health"))["status"] == "ok"
+        # Loopback only: open without a sign-in.
+        assert json.loads(get(f"{site}/model/info"))["version"] == 1
         assert re.search(r"user demo, password \S+", log.read_text())
         before = Prediction.objects.count()
         wait_until(lambda: Prediction.objects.count() > before + 20, 20)

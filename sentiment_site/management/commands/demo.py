@@ -30,6 +30,7 @@ class Command(BaseCommand):
             demo.prepare(self.stderr)
         except demo.PreparationFailed as error:
             raise CommandError(str(error)) from error
+        demo.open_on_loopback(host)
         username, password = demo.create_login()
         self.stdout.write("==> Loading the model")
         demo.warm_up()
