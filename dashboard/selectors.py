@@ -163,7 +163,7 @@ def _serving(view: View) -> QuerySet[Prediction]:
 
 def newest_posts(view: View, limit: int = NEWEST) -> list[PostEvent]:
     """The newest judged posts of the view, newest first."""
-    return _as_events(_serving(view).order_by("-id")[:limit])
+    return _as_events(_serving(view).order_by("-post__created_at", "-id")[:limit])
 
 
 def distinctive_terms(view: View) -> dict[str, list[dict[str, Any]]]:
