@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
+import logging
 from typing import Any
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import Error as DatabaseError
 from django.http import QueryDict
 
 from dashboard import presenters, selectors
@@ -17,8 +18,11 @@ from dashboard.events import Snapshot
 from dashboard.live import Viewer, ticker
 from dashboard.receivers import ALERT_GROUP
 
+logger = logging.getLogger(__name__)
+
 # The close code that tells the page to sign in rather than to try again.
 SIGN_IN = 4401
+TRY_AGAIN = 1013
 
 
 class LiveConsumer(AsyncWebsocketConsumer):
@@ -32,28 +36,38 @@ class LiveConsumer(AsyncWebsocketConsumer):
             await self.close(SIGN_IN)
             return
         self.viewer = Viewer()
-        # Joins before it reads: what arrives in between comes twice rather than never.
-        await ticker().join(self.viewer)
-        await self._send_snapshot()
         self.pump = asyncio.create_task(self._pump())
 
     async def disconnect(self, code: int) -> None:
-        if hasattr(self, "viewer"):
-            ticker().leave(self.viewer)
         if hasattr(self, "pump"):
             self.pump.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self.pump
+            await asyncio.wait([self.pump])
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """The page asks again after it missed something; anything else is ignored."""
         if text_data == "snapshot" and hasattr(self, "viewer"):
-            await self._send_snapshot()
+            # With the next message, by the pump: never a snapshot behind newer ticks.
+            self.viewer.skipped = True
 
     async def alert(self, event: dict[str, Any]) -> None:
         await self.send(text_data=json.dumps(event["alert"]))
 
     async def _pump(self) -> None:
+        try:
+            await self._follow()
+        except DatabaseError as error:
+            logger.warning("a live page's snapshot cannot be read: %s", error)
+            await self.close(TRY_AGAIN)
+        except OSError:
+            # The browser is gone in mid-message; `disconnect` comes next.
+            pass
+        finally:
+            ticker().leave(self.viewer)
+
+    async def _follow(self) -> None:
+        # Joins before it reads: what arrives in between comes twice rather than never.
+        await ticker().join(self.viewer)
+        await self._send_snapshot()
         while True:
             message = await self.viewer.next()
             if self.viewer.skipped:

@@ -12,6 +12,7 @@ import logging
 import time
 from collections import deque
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
 from django.db import Error as DatabaseError
@@ -59,6 +60,7 @@ class Ticker:
         self.sequence = 0
         self._viewers: set[Viewer] = set()
         self._task: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
         self._last_id = 0
         self._rate: tuple[float, float | None] = (0.0, None)
         self._model: ModelEvent | None = None
@@ -66,9 +68,11 @@ class Ticker:
     async def join(self, viewer: Viewer) -> None:
         """Send `viewer` everything from now on."""
         self._viewers.add(viewer)
-        if self._task is None or self._task.done():
-            self._last_id = await database_sync_to_async(selectors.latest_prediction_id)()
-            self._task = asyncio.create_task(self._run())
+        # Of viewers that come at once the first starts the run; a second run would tick double.
+        async with self._starting:
+            if self._task is None or self._task.done():
+                self._last_id = await database_sync_to_async(selectors.latest_prediction_id)()
+                self._task = asyncio.create_task(self._run())
 
     def leave(self, viewer: Viewer) -> None:
         self._viewers.discard(viewer)
@@ -128,9 +132,9 @@ class Ticker:
             viewer.offer(text)
 
 
-_tickers: dict[int, Ticker] = {}
+_tickers: WeakKeyDictionary[asyncio.AbstractEventLoop, Ticker] = WeakKeyDictionary()
 
 
 def ticker() -> Ticker:
     """The ticker of the running event loop."""
-    return _tickers.setdefault(id(asyncio.get_running_loop()), Ticker())
+    return _tickers.setdefault(asyncio.get_running_loop(), Ticker())
