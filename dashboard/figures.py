@@ -30,7 +30,7 @@ def timeline(series: dict[str, Any], categories: Sequence[Category]) -> dict[str
         bargap=0.15,
         hovermode="x unified",
         showlegend=False,
-        margin={"l": 40, "r": 8, "t": 8, "b": 32},
+        margin={"l": 40, "r": 8, "t": 8, "b": 44},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         xaxis={"type": "date", "showgrid": False, "zeroline": False},
