@@ -19,6 +19,7 @@ from django.db import Error as DatabaseError
 
 from dashboard import selectors
 from dashboard.events import ModelEvent, Tick
+from dashboard.news import News
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,6 @@ class Ticker:
         self._viewers: set[Viewer] = set()
         self._task: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
-        self._last_id = 0
         self._rate: tuple[float, float | None] = (0.0, None)
         self._model: ModelEvent | None = None
 
@@ -71,8 +71,8 @@ class Ticker:
         # Of viewers that come at once the first starts the run; a second run would tick double.
         async with self._starting:
             if self._task is None or self._task.done():
-                self._last_id = await database_sync_to_async(selectors.latest_prediction_id)()
-                self._task = asyncio.create_task(self._run())
+                news = await database_sync_to_async(News)()
+                self._task = asyncio.create_task(self._run(news))
 
     def leave(self, viewer: Viewer) -> None:
         self._viewers.discard(viewer)
@@ -80,7 +80,7 @@ class Ticker:
             self._task.cancel()
             self._task = None
 
-    async def _run(self) -> None:
+    async def _run(self, news: News) -> None:
         told_at = figured_at = float("-inf")
         while True:
             started = time.monotonic()
@@ -89,7 +89,7 @@ class Ticker:
                     await self._look_at_model()
                     self._rate = await database_sync_to_async(selectors.rate)()
                     figured_at = started
-                if await self._tick(is_due=started - told_at >= IDLE_SECONDS):
+                if await self._tick(news, is_due=started - told_at >= IDLE_SECONDS):
                     told_at = started
             except DatabaseError as error:
                 # The page says 'no news' by itself; the ticker goes on when the database is back.
@@ -103,11 +103,9 @@ class Ticker:
             self._broadcast(dict(model))
         self._model = model
 
-    async def _tick(self, *, is_due: bool) -> bool:
+    async def _tick(self, news: News, *, is_due: bool) -> bool:
         """Send what is new; True when something was sent."""
-        self._last_id, counts, posts = await database_sync_to_async(selectors.news_since)(
-            self._last_id
-        )
+        counts, posts = await database_sync_to_async(news.read)()
         if not counts and not is_due:
             return False
         self.sequence += 1

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db.models import Avg, Count, F, Max, Min, QuerySet, Sum
+from django.db.models import Avg, Count, F, Max, Min, Q, QuerySet, Sum
 from django.db.models.functions import TruncDay, TruncHour
 from django.utils import timezone
 
@@ -216,19 +216,24 @@ def rate() -> tuple[float, float | None]:
     return figures["count"], None if lag is None else round(lag.total_seconds(), 2)
 
 
-def news_since(last_id: int) -> tuple[int, list[CountEvent], list[PostEvent]]:
-    """What was judged after prediction `last_id`: the new last id, counts, the newest posts.
+def news_since(
+    last_id: int, missing: Collection[int] = ()
+) -> tuple[list[int], list[CountEvent], list[PostEvent]]:
+    """What was judged after prediction `last_id`, and those of the `missing` that are there now:
+    ids in order, counts, the newest posts.
 
     Bounded: beyond TICK_LIMIT predictions the rest comes with the next call.
     """
-    fresh = Prediction.objects.serving().filter(id__gt=last_id, scheme__key=LabelScheme.DEFAULT_KEY)
+    fresh = Prediction.objects.serving().filter(
+        Q(id__gt=last_id) | Q(id__in=missing), scheme__key=LabelScheme.DEFAULT_KEY
+    )
     rows = list(
         fresh.order_by("id").values_list("id", "post_id", "post__created_at", "category__key")[
             :TICK_LIMIT
         ]
     )
     if not rows:
-        return last_id, [], []
+        return [], [], []
     links = stream_ids_of([row[1] for row in rows])
     counted: dict[tuple[datetime, int | None, str], int] = defaultdict(int)
     for _, post_id, created_at, key in rows:
@@ -239,8 +244,8 @@ def news_since(last_id: int) -> tuple[int, list[CountEvent], list[PostEvent]]:
         for (minute, stream, key), count in counted.items()
     ]
     newest_ids = [row[0] for row in rows[-NEWEST:]]
-    posts = _as_events(Prediction.objects.filter(id__in=newest_ids).order_by("-id"))
-    return rows[-1][0], counts, posts
+    newest = Prediction.objects.filter(id__in=newest_ids, post__deleted_at__isnull=True)
+    return [row[0] for row in rows], counts, _as_events(newest.order_by("-id"))
 
 
 def serving_model() -> ModelEvent:

@@ -79,18 +79,6 @@ def test_a_deleted_post_is_not_shown(champion: ModelVersion) -> None:
     assert selectors.newest_posts(selectors.make_view("1h", None)) == []
 
 
-def test_news_come_in_order_and_in_bounded_pieces(
-    champion: ModelVersion, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(selectors, "TICK_LIMIT", 2)
-    judge(*["the game awful today"] * 3)
-    last, counts, posts = selectors.news_since(0)
-    assert sum(count["count"] for count in counts) == len(posts) == 2
-    last, counts, _ = selectors.news_since(last)
-    assert sum(count["count"] for count in counts) == 1
-    assert selectors.news_since(last) == (last, [], [])
-
-
 @pytest.mark.parametrize(
     ("net", "mood"),
     [
