@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, connections
 from django.db.models.signals import post_migrate
 from django.dispatch import receiver
 
@@ -36,6 +38,14 @@ def put_back_the_default_scheme(**kwargs: Any) -> None:
     """A transactional test ends with every table emptied, the migrations' rows too."""
     migration = import_module("modeling.migrations.0002_default_scheme")
     migration.create_default_scheme(apps, None)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """The thread that reads for websockets lets go of its connection at the end: PostgreSQL drops
+    no database that somebody is connected to."""
+    yield
+    asyncio.run(sync_to_async(connections.close_all)())
 
 
 @pytest.fixture(scope="session")
