@@ -84,10 +84,11 @@ def test_a_big_batch_does_not_starve_a_single_request(gate: Gate) -> None:
         pass
     gate.opened.set()
     small.join(10)
-    done_after = len(gate.batches)
     big.join(10)
     engine.close()
-    assert done_after <= 4 < len(gate.batches)
+    single = gate.encode(["single"])[0].ids
+    place = next(number for number, batch in enumerate(gate.batches) if single in batch)
+    assert place <= 2 < len(gate.batches) - 5
 
 
 def test_a_batch_stays_within_the_token_budget(gate: Gate) -> None:
