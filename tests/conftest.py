@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -193,12 +194,19 @@ def celery_worker(database_url: str) -> Iterator[None]:
 @pytest.fixture
 def live_site(transactional_db: None) -> Iterator[str]:
     """The ASGI application on uvicorn, over a real socket; yields its address."""
+    with serve() as address:
+        yield address
+
+
+@contextmanager
+def serve(port: int = 0) -> Iterator[str]:
+    """The site on a port of one's own choice, or any free one, until the block ends."""
     import uvicorn
 
     config = uvicorn.Config(
         "sentiment_site.asgi:application",
         host="127.0.0.1",
-        port=0,
+        port=port,
         log_level="warning",
         lifespan="off",
         timeout_graceful_shutdown=1,
@@ -208,9 +216,11 @@ def live_site(transactional_db: None) -> Iterator[str]:
     thread.start()
     wait_until(lambda: server.started)
     port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(timeout=10)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 15.0) -> None:
