@@ -15,6 +15,7 @@ from nltk.tokenize import TweetTokenizer
 
 MENTION = "@user"
 LINK = "http"
+PASSES = 8
 
 _LINK = re.compile(r"(?:https?://|www\.)\S+|\bpic\.twitter\.com/\S+", re.IGNORECASE)
 _MENTION = re.compile(r"(?<![\w@])@\w{1,50}(?:@[\w.-]+\w)?")
@@ -23,6 +24,7 @@ _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])
 _ELONGATED = re.compile(r"(\w)\1{2,}")
 _REPEATED_MARK = re.compile(r"([!?.,])\1{3,}")
 _SPACE = re.compile(r"\s+")
+_NESTED_ENTITY = re.compile("&(?:amp;)+")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _TOKENS = TweetTokenizer(preserve_case=False, reduce_len=True, strip_handles=True)
 
@@ -70,8 +72,21 @@ def normalise(text: str, *, emoji_as_words: bool = True) -> str:
     letters, and spells emoji and emoticons out unless the encoder knows emoji
     (`emoji_as_words=False`).
     """
+    # Mending one thing brings another to light: an entity an emoticon, an emoji's name a quote.
+    # Bounded, because a text can be built of layers without end.
+    for _ in range(PASSES):
+        mended = _normalise_once(text, emoji_as_words)
+        if mended == text:
+            break
+        text = mended
+    return text
+
+
+def _normalise_once(text: str, emoji_as_words: bool) -> str:
     if not text.isascii() or "&" in text:
-        text = _mend(text)
+        # ftfy peels one layer a pass, which takes seconds for thousands of them.
+        text = _NESTED_ENTITY.sub("&amp;", text)
+        text = _CONTROL.sub("", ftfy.fix_text(text, normalization="NFKC"))
     text = _LINK.sub(LINK, text)
     text = _MENTION.sub(MENTION, text)
     text = _HASHTAG.sub(lambda match: "# " + _CAMEL.sub(" ", match[1]).replace("_", " "), text)
@@ -81,16 +96,6 @@ def normalise(text: str, *, emoji_as_words: bool = True) -> str:
     text = _ELONGATED.sub(r"\1\1\1", text)
     text = _REPEATED_MARK.sub(r"\1\1\1", text)
     return _SPACE.sub(" ", text).strip()
-
-
-def _mend(text: str) -> str:
-    """Mojibake, HTML entities and Unicode forms put right, until nothing is left to mend."""
-    for _ in range(4):
-        mended = _CONTROL.sub("", ftfy.fix_text(text, normalization="NFKC"))
-        if mended == text:
-            break
-        text = mended
-    return text
 
 
 def spell_emoji(text: str) -> str:

@@ -1,5 +1,7 @@
 """Normalisation: one form for training, inference, duplicates and splits."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,6 +29,14 @@ from modeling.ml.text import digest, normalise, words
         ("at 10:30 (really)", "at 10:30 (really)"),
         ("http://x.y/:)", "http"),
         ("score 3:0", "score 3:0"),
+        ("(10:3) c:/x http://", "(10:3) c:/x http://"),
+        ("&amp;amp;lt;3", "red heart"),
+        (":D:D <3<3", "grinning face grinning face red heart red heart"),
+        ("a new hat 👒", "a new hat woman's hat"),
+        ("👩🏽\u200d💻 at work", "woman technologist at work"),
+        ("𝓱𝓮𝓵𝓵𝓸 ﬁne", "hello fine"),
+        ("it\u2019s \u202eabc", "it's abc"),
+        ("\t\n", ""),
     ],
 )
 def test_each_step(raw: str, expected: str) -> None:
@@ -37,15 +47,24 @@ def test_emoji_stay_where_the_encoder_knows_them() -> None:
     assert normalise("love it 😂", emoji_as_words=False) == "love it 😂"
 
 
-# What people can type: neither controls nor code points without a meaning.
-TYPED = st.text(st.characters(exclude_categories=("Cc", "Cn", "Co", "Cs")), max_size=200)
+# Whatever can be typed, and much of what this function itself looks for.
+TELLING = [*":;=-'()<>3/\\pPoOdDxX@#&;_!?.|^T🙂❤👍🏽👒\u200d\ufe0f\u200b", "&amp;", "&lt;"]
+PIECES = st.lists(st.sampled_from(TELLING) | st.characters(), max_size=16).map("".join)
+TYPED = st.text(max_size=200) | PIECES
 
 
-@settings(derandomize=True)
-@given(TYPED)
-def test_normalising_twice_changes_nothing(raw: str) -> None:
-    once = normalise(raw)
-    assert normalise(once) == once
+@settings(derandomize=True, max_examples=500)
+@given(TYPED, st.booleans())
+def test_normalising_twice_changes_nothing(raw: str, emoji_as_words: bool) -> None:
+    once = normalise(raw, emoji_as_words=emoji_as_words)
+    assert normalise(once, emoji_as_words=emoji_as_words) == once
+
+
+@pytest.mark.parametrize("layer", ["amp;", ":D", "👒:)", "a", "#"])
+def test_a_text_built_of_many_layers_takes_no_longer_than_it_should(layer: str) -> None:
+    started = time.process_time()
+    normalise("&" + layer * (30_000 // len(layer)))
+    assert time.process_time() - started < 3
 
 
 @settings(derandomize=True)
