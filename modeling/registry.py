@@ -36,7 +36,16 @@ class Registered:
 
 def _mlflow() -> Any:
     import mlflow
+    from mlflow import environment_variables as variables
 
+    # Its seven retries take four minutes, and whoever promotes waits for them.
+    for variable, value in (
+        (variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES, 2),
+        (variables.MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR, 1),
+        (variables.MLFLOW_HTTP_REQUEST_TIMEOUT, 30),
+    ):
+        if not variable.is_set():
+            variable.set(value)
     # MLflow narrates every registration; our own progress says enough.
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -1,0 +1,63 @@
+"""What several tests of modeling share: a labelled scheme and settings for a quick training."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from ingestion.models import Post
+from modeling import serving
+from modeling.models import LabelScheme
+from modeling.services.annotate import annotate_many
+from tests.conftest import LABELS, obvious_posts
+
+
+@pytest.fixture
+def own_scheme(db: None) -> LabelScheme:
+    """A scheme of its own, so that the starter corpus stays out and training takes seconds."""
+    scheme = LabelScheme.objects.create(key="mood", name="Mood")
+    for position, key in enumerate(LABELS):
+        scheme.categories.create(key=key, name=key.title(), position=position)
+    return scheme
+
+
+@pytest.fixture
+def labelled(own_scheme: LabelScheme) -> LabelScheme:
+    texts, labels = obvious_posts()
+    posts = Post.objects.bulk_create(
+        Post(source="file", external_id=f"l{i}", text=text, created_at=timezone.now())
+        for i, text in enumerate(texts)
+    )
+    annotate_many(own_scheme, {p.pk: LABELS[y] for p, y in zip(posts, labels, strict=True)})
+    return own_scheme
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables, which it takes seconds to make."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.sqlite3"
+    mlflow.MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def mlflow_store(settings: Settings, tmp_path: Path, empty_mlflow_store: Path) -> Settings:
+    """A real MLflow store of the test's own."""
+    shutil.copy(empty_mlflow_store, tmp_path)
+    settings.MLFLOW_TRACKING_URI = f"sqlite:///{tmp_path}/mlflow.sqlite3"
+    settings.MLFLOW_ARTIFACT_ROOT = str(tmp_path / "artifacts")
+    return settings
+
+
+@pytest.fixture
+def tiny_settings(mlflow_store: Settings, tiny_base: Path) -> Iterator[Settings]:
+    """Settings by which a training takes seconds."""
+    mlflow_store.MODEL_NAME = str(tiny_base)
+    mlflow_store.MAX_LENGTH, mlflow_store.BATCH_SIZE = 32, 16
+    mlflow_store.LEARNING_RATE, mlflow_store.NUM_EPOCHS = 3e-3, 8
+    yield mlflow_store
+    serving.reset()
