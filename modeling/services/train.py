@@ -73,10 +73,10 @@ def execute(run_id: int, *, progress: Progress | None = None) -> TrainingRun:
         return run
     try:
         version = _train(run, _Reporter(run, progress))
+        _judge_and_promote(run, version)
     except BaseException as error:
         _finish(run, TrainingRun.Status.FAILED, error=f"{type(error).__name__}: {error}")
         raise
-    _judge_and_promote(run, version)
     return run
 
 

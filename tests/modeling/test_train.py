@@ -1,56 +1,26 @@
 """The whole of a training: gather, fine-tune, register, gate, promote. Really done, once."""
 
-from collections.abc import Iterator
-from pathlib import Path
+import json
+from collections.abc import Callable
+from io import StringIO
 
 import mlflow
 import pytest
-from django.utils import timezone
+from django.core.management import CommandError, call_command
 from pytest_django.fixtures import Settings
 
-from ingestion.models import Post
 from modeling import serving
 from modeling.exceptions import NotEnoughData, TrainingInProgress
+from modeling.ml import text
+from modeling.ml.artifact import ArtifactError
+from modeling.ml.classifier import SentimentClassifier
 from modeling.models import Annotation, LabelScheme, ModelVersion, Promotion, TrainingRun
 from modeling.services import gate, train
 from modeling.services.annotate import annotate_many
 from modeling.services.dataset import gather, split_name
-from modeling.services.promote import rollback
-from tests.conftest import obvious_posts
+from tests.modeling.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def own_scheme(db: None) -> LabelScheme:
-    """A scheme of its own, so that the starter corpus stays out and training takes seconds."""
-    scheme = LabelScheme.objects.create(key="mood", name="Mood")
-    for position, key in enumerate(("negative", "neutral", "positive")):
-        scheme.categories.create(key=key, name=key.title(), position=position)
-    return scheme
-
-
-@pytest.fixture
-def labelled(own_scheme: LabelScheme) -> LabelScheme:
-    texts, labels = obvious_posts()
-    posts = Post.objects.bulk_create(
-        Post(source="file", external_id=f"l{i}", text=text, created_at=timezone.now())
-        for i, text in enumerate(texts)
-    )
-    keys = ("negative", "neutral", "positive")
-    annotate_many(own_scheme, {p.pk: keys[y] for p, y in zip(posts, labels, strict=True)})
-    return own_scheme
-
-
-@pytest.fixture
-def tiny_settings(settings: Settings, tiny_base: Path, tmp_path: Path) -> Iterator[Settings]:
-    settings.MODEL_NAME = str(tiny_base)
-    settings.MAX_LENGTH, settings.BATCH_SIZE = 32, 16
-    settings.LEARNING_RATE, settings.NUM_EPOCHS = 3e-3, 8
-    settings.MLFLOW_TRACKING_URI = f"sqlite:///{tmp_path}/mlflow.sqlite3"
-    settings.MLFLOW_ARTIFACT_ROOT = str(tmp_path / "artifacts")
-    yield settings
-    serving.reset()
 
 
 def test_a_training_ends_with_a_registered_champion_and_a_worse_one_is_refused(
@@ -96,8 +66,6 @@ def _check_registry(version: ModelVersion) -> None:
 
 def _shuffle_labels(scheme: LabelScheme) -> None:
     """Wrong labels in the training set alone: the held-out posts stay true."""
-    from modeling.ml import text
-
     order = {"negative": "positive", "positive": "neutral", "neutral": "negative"}
     rows = Annotation.objects.current().filter(scheme=scheme).select_related("post", "category")
     wrong = {
@@ -118,7 +86,7 @@ def test_a_failure_is_noted_on_the_run_and_raised(own_scheme: LabelScheme) -> No
 
 
 def test_the_first_version_passes_the_gate(
-    labelled: LabelScheme, classifier: serving.SentimentClassifier
+    labelled: LabelScheme, classifier: SentimentClassifier
 ) -> None:
     verdict = gate.judge(gather(labelled), classifier, None)
     assert verdict.passed and verdict.reason == "the first version"
@@ -126,14 +94,65 @@ def test_the_first_version_passes_the_gate(
     assert same.passed and same.figures["candidate"] == same.figures["champion"]
 
 
-def test_rolling_back_serves_the_champion_before(
-    champion: ModelVersion, make_version: object, scheme: LabelScheme
+def test_a_version_may_order_its_labels_in_another_way(
+    labelled: LabelScheme, classifier: SentimentClassifier
 ) -> None:
-    from modeling.services.promote import NothingToRollBack, promote
+    before = gate.judge(gather(labelled), classifier, None)
+    for position, key in enumerate(("positive", "negative", "neutral")):
+        labelled.categories.filter(key=key).update(position=position)
+    dataset = gather(labelled)
+    assert dataset.labels == ("positive", "negative", "neutral")
+    assert gate.judge(dataset, classifier, None).figures == before.figures
 
-    with pytest.raises(NothingToRollBack):
-        rollback(scheme)
-    promote(make_version(2))  # type: ignore[operator]
-    assert rollback(scheme) == champion
-    champion.refresh_from_db()
-    assert champion.stage == ModelVersion.Stage.CHAMPION
+
+def test_a_champion_that_cannot_be_loaded_fails_the_run_instead_of_leaving_it_running(
+    labelled: LabelScheme, tiny_settings: Settings, make_version: Callable[..., ModelVersion]
+) -> None:
+    tiny_settings.NUM_EPOCHS = 1
+    make_version(7, scheme=labelled, stage="champion", artifact_digests={"model.onnx": "0" * 64})
+    run = train.request_training(labelled)
+    with pytest.raises(ArtifactError):
+        train.execute(run.pk)
+    run.refresh_from_db()
+    assert run.status == TrainingRun.Status.FAILED
+    assert "not the file that was registered" in run.error
+
+
+def test_without_auto_promotion_a_good_candidate_waits_for_a_person(
+    labelled: LabelScheme, tiny_settings: Settings, make_version: Callable[..., ModelVersion]
+) -> None:
+    tiny_settings.AUTO_PROMOTE = False
+    champion = make_version(7, scheme=labelled, stage="champion")
+    out = StringIO()
+    call_command("train", "--scheme", "mood", "--json", stdout=out)
+    row = json.loads(out.getvalue())
+    assert row["status"] == "succeeded" and row["gate"]["passed"] is True
+    candidate = ModelVersion.objects.get(scheme=labelled, version=row["version"])
+    assert candidate.stage == ModelVersion.Stage.CANDIDATE
+    assert ModelVersion.objects.champions().get(scheme=labelled) == champion
+
+
+def test_while_a_run_is_active_the_command_says_so(own_scheme: LabelScheme) -> None:
+    train.request_training(own_scheme)
+    with pytest.raises(CommandError, match="wait for it to end") as raised:
+        call_command("train", "--scheme", "mood")
+    assert raised.value.returncode == 1
+
+
+def test_with_too_few_labels_the_command_says_how_many_more(own_scheme: LabelScheme) -> None:
+    with pytest.raises(CommandError, match="label at least 100 more"):
+        call_command("train", "--scheme", "mood")
+
+
+def test_only_one_of_many_requests_at_once_is_granted(own_scheme: LabelScheme) -> None:
+    outcomes = at_once(lambda: train.request_training(own_scheme), 4)
+    assert sum(isinstance(outcome, TrainingRun) for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, TrainingInProgress) for outcome in outcomes) == 3
+
+
+def test_only_one_of_many_workers_takes_a_run(own_scheme: LabelScheme) -> None:
+    run = train.request_training(own_scheme)
+    outcomes = at_once(lambda: train.execute(run.pk), 3)
+    # Whoever took it failed for lack of labels; the others did nothing.
+    assert sum(isinstance(outcome, NotEnoughData) for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, TrainingRun) for outcome in outcomes) == 2
