@@ -107,9 +107,9 @@ def _publish(report: QualityReport) -> None:
     before = report.scheme.reports.exclude(pk=report.pk).first()
     was_drifting = before is not None and before.has_drift
     if report.has_drift or was_drifting:
+        message = "incoming posts resemble the training data again"
+        if report.has_drift:
+            message = f"incoming posts differ from the training data in: {', '.join(drifted)}"
         alert_raised.send_robust(
-            sender=QualityReport,
-            kind="drift",
-            message=f"incoming posts differ from the training data in: {', '.join(drifted)}",
-            active=report.has_drift,
+            sender=QualityReport, kind="drift", message=message, active=report.has_drift
         )

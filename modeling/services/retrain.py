@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.db.models import Avg
 from django.utils import timezone
 
+from modeling.exceptions import TrainingInProgress
 from modeling.models import (
     Annotation,
     LabelScheme,
@@ -49,9 +50,8 @@ def check(scheme: LabelScheme, *, force: bool = False, by: User | None = None) -
     """
     _fail_stale_runs(scheme)
     triggers = evaluate_triggers(scheme)
-    active = scheme.runs.filter(status__in=TrainingRun.ACTIVE).first()
-    if active is not None:
-        return Decision(active.status, triggers, active, reason="a run is active already")
+    if (active := _active(scheme)) is not None:
+        return _during(active, triggers)
     fired = [name for name, trigger in triggers.items() if trigger["fired"]]
     if not force and not fired:
         return Decision("not_needed", triggers, reason="no trigger fired")
@@ -60,10 +60,24 @@ def check(scheme: LabelScheme, *, force: bool = False, by: User | None = None) -
             "not_needed", triggers, reason=f"the last run failed; waiting until {until:%H:%M} UTC"
         )
     reason = f"triggered by {', '.join(fired)}" if fired else "forced"
-    run = request_training(
-        scheme, by=by, is_automatic=by is None and not force, triggers=triggers, reason=reason
-    )
+    try:
+        run = request_training(
+            scheme, by=by, is_automatic=by is None and not force, triggers=triggers, reason=reason
+        )
+    except TrainingInProgress:
+        # Another check was faster by a moment.
+        if (active := _active(scheme)) is None:
+            raise
+        return _during(active, triggers)
     return Decision(run.status, triggers, run, is_new=True, reason=reason)
+
+
+def _active(scheme: LabelScheme) -> TrainingRun | None:
+    return scheme.runs.filter(status__in=TrainingRun.ACTIVE).first()
+
+
+def _during(run: TrainingRun, triggers: dict[str, dict[str, Any]]) -> Decision:
+    return Decision(run.status, triggers, run, reason="a run is active already")
 
 
 def evaluate_triggers(scheme: LabelScheme) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import time_machine
+from django.contrib.auth.models import User
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
@@ -17,6 +18,7 @@ from modeling.models import LabelScheme, ModelVersion, TrainingRun
 from modeling.services import classify, quality, retrain
 from modeling.services.annotate import annotate_many
 from modeling.signals import alert_raised
+from tests.modeling.threads import at_once
 
 pytestmark = pytest.mark.django_db
 
@@ -91,12 +93,100 @@ def test_a_run_whose_process_died_is_marked(champion: ModelVersion, scheme: Labe
     assert run.status == "failed" and "died" in run.error
 
 
+def test_a_run_that_no_worker_took_is_marked(champion: ModelVersion, scheme: LabelScheme) -> None:
+    old = timezone.now() - retrain.STALE - timedelta(minutes=1)
+    run = TrainingRun.objects.create(scheme=scheme, status="queued", created_at=old)
+    assert retrain.check(scheme, force=True).is_new
+    run.refresh_from_db()
+    assert run.status == "failed" and "queue `train`" in run.error
+
+
+def test_a_run_that_still_says_something_is_left_alone(
+    champion: ModelVersion, scheme: LabelScheme
+) -> None:
+    run = TrainingRun.objects.create(
+        scheme=scheme,
+        status="running",
+        created_at=timezone.now() - timedelta(hours=5),
+        heartbeat_at=timezone.now() - timedelta(minutes=1),
+    )
+    decision = retrain.check(scheme, force=True)
+    assert (decision.run, decision.status, decision.is_new) == (run, "running", False)
+
+
+def test_unsure_judgements_fire_only_with_something_new_to_learn(
+    champion: ModelVersion, scheme: LabelScheme, settings: Settings
+) -> None:
+    settings.MIN_MEAN_CONFIDENCE = 1.0
+    post = make_posts(["a b c"])[0]
+    classify.classify_posts([post.pk])
+    trigger = retrain.check(scheme).triggers["mean_confidence"]
+    assert 0 < trigger["value"] < 1 and not trigger["fired"]
+    annotate_many(scheme, {post.pk: "neutral"})
+    decision = retrain.check(scheme)
+    assert decision.triggers["mean_confidence"]["fired"]
+    assert decision.reason == "triggered by mean_confidence"
+
+
+def test_drift_fires_only_with_something_new_to_learn(
+    champion: ModelVersion, scheme: LabelScheme
+) -> None:
+    now = timezone.now()
+    scheme.reports.create(
+        model_version=champion,
+        window_start=now - timedelta(days=1),
+        window_end=now,
+        post_count=500,
+        has_drift=True,
+        statistics={"words": {"psi": 0.7}, "links": {"psi": 0.1}},
+    )
+    assert retrain.check(scheme).triggers["drift"] == {
+        "value": 0.7,
+        "threshold": 0.25,
+        "fired": False,
+    }
+    annotate_many(scheme, {make_posts(["a b c"])[0].pk: "neutral"})
+    assert retrain.check(scheme).triggers["drift"]["fired"]
+
+
+def test_a_replaced_label_counts_once(champion: ModelVersion, scheme: LabelScheme) -> None:
+    post = make_posts(["a b c"])[0]
+    annotate_many(scheme, {post.pk: "neutral"})
+    annotate_many(scheme, {post.pk: "positive"})
+    assert retrain.check(scheme).triggers["labels"]["value"] == 1
+
+
+def test_force_does_not_wait_after_a_failure(champion: ModelVersion, scheme: LabelScheme) -> None:
+    TrainingRun.objects.create(scheme=scheme, status="failed", finished_at=timezone.now())
+    assert retrain.check(scheme, force=True).is_new
+
+
+def test_a_person_who_forces_a_run_is_named(
+    champion: ModelVersion, scheme: LabelScheme, admin_user: User
+) -> None:
+    run = retrain.check(scheme, force=True, by=admin_user).run
+    assert run is not None
+    assert run.requested_by == admin_user and not run.is_automatic
+
+
+@pytest.mark.django_db(transaction=True)
+def test_checks_at_once_queue_one_run_and_all_name_it(
+    champion: ModelVersion, scheme: LabelScheme
+) -> None:
+    outcomes = at_once(lambda: retrain.check(scheme, force=True), 4)
+    run = TrainingRun.objects.get()
+    decisions = [outcome for outcome in outcomes if isinstance(outcome, retrain.Decision)]
+    assert len(decisions) == 4, outcomes
+    assert {decision.run for decision in decisions} == {run}
+    assert sum(decision.is_new for decision in decisions) == 1
+
+
 @pytest.fixture
 def alerts() -> Iterator[list[dict[str, Any]]]:
     heard: list[dict[str, Any]] = []
 
     def listen(**kwargs: Any) -> None:
-        heard.append({key: kwargs[key] for key in ("kind", "active")})
+        heard.append({key: kwargs[key] for key in ("kind", "message", "active")})
 
     alert_raised.connect(listen)
     yield heard
@@ -124,7 +214,12 @@ def test_shifted_posts_are_drift_and_an_alert_that_closes(
     with time_machine.travel(timezone.now() + timedelta(days=4)):
         classify.classify_posts([p.pk for p in make_posts(calm)])
         quality.build_report(scheme)
-    assert alerts == [{"kind": "drift", "active": True}, {"kind": "drift", "active": False}]
+    assert [(alert["kind"], alert["active"]) for alert in alerts] == [
+        ("drift", True),
+        ("drift", False),
+    ]
+    assert "upper_share" in alerts[0]["message"]
+    assert alerts[1]["message"] == "incoming posts resemble the training data again"
 
 
 def serving_probabilities(texts: list[str]) -> np.ndarray:
@@ -146,3 +241,35 @@ def test_few_posts_are_no_drift(champion: ModelVersion, scheme: LabelScheme) -> 
 def test_without_a_champion_there_is_no_report(scheme: LabelScheme) -> None:
     with pytest.raises(NoChampion):
         quality.build_report(scheme)
+
+
+def test_a_report_sums_the_window_up(champion: ModelVersion, scheme: LabelScheme) -> None:
+    make_posts(["the food awful today", "the food awful  today", "the song wonderful today"])
+    Post.objects.filter(text__contains="song").update(lang="en")
+    classify.classify_pending()
+    summary = quality.build_report(scheme).summary
+    assert summary["sampled"] == 3
+    assert summary["categories"] == {"negative": 2, "positive": 1}
+    assert summary["languages"] == {"unknown": 2, "en": 1}
+    assert summary["sources"] == {"x": 3}
+    assert summary["duplicate_share"] == pytest.approx(1 / 3, abs=1e-4)
+    assert 1 / 3 < summary["mean_confidence"] <= 1
+
+
+def test_posts_outside_the_window_and_deleted_ones_are_left_out(
+    champion: ModelVersion, scheme: LabelScheme
+) -> None:
+    old, deleted, _ = make_posts(["one day", "two days", "three days"])
+    classify.classify_pending()
+    old.predictions.update(created_at=timezone.now() - timedelta(hours=3))
+    Post.objects.filter(pk=deleted.pk).update(deleted_at=timezone.now(), text="")
+    assert quality.build_report(scheme, window=timedelta(hours=1)).post_count == 1
+
+
+def test_a_version_without_a_reference_is_reported_without_distances(
+    champion: ModelVersion, scheme: LabelScheme
+) -> None:
+    make_posts(["hello there"])
+    classify.classify_pending()
+    report = quality.build_report(scheme)
+    assert report.statistics == {} and not report.has_drift
