@@ -7,6 +7,7 @@ import gzip
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +15,7 @@ from django.utils import timezone
 
 from ingestion import services as ingestion
 from ingestion.events import IncomingPost
+from ingestion.exceptions import BadPost
 from ingestion.models import Post, Source
 from modeling.exceptions import ModelingError
 from modeling.ml import text as text_module
@@ -70,7 +72,8 @@ def import_rows(
 ) -> tuple[int, int]:
     """Save the texts as posts (those of the file source that are not there) and their labels.
 
-    Returns how many posts were new and how many labels changed. Safe to repeat.
+    Returns how many posts were new and how many labels changed. Safe to repeat. Raises
+    LabelFileError for a row that cannot become a post; the chunks before it are saved.
     """
     saved = changed = 0
     chunk: list[LabelledRow] = []
@@ -89,14 +92,10 @@ def import_rows(
 
 
 def _import_chunk(scheme: LabelScheme, rows: list[LabelledRow]) -> tuple[int, int]:
-    keys = [_identity(row) for row in rows]
     now = timezone.now()
-    stored = ingestion.store(
-        [
-            IncomingPost(source=source, external_id=external_id, text=row.text, created_at=now)
-            for row, (source, external_id) in zip(rows, keys, strict=True)
-        ]
-    )
+    posts = [_incoming(row, now) for row in rows]
+    keys = [(post.source, post.external_id) for post in posts]
+    stored = ingestion.store(posts)
     found = {
         (source, external_id): pk
         for pk, source, external_id in Post.objects.filter(
@@ -105,6 +104,14 @@ def _import_chunk(scheme: LabelScheme, rows: list[LabelledRow]) -> tuple[int, in
     }
     labels = {found[key]: row.label for row, key in zip(rows, keys, strict=True)}
     return len(stored.post_ids), annotate_many(scheme, labels)
+
+
+def _incoming(row: LabelledRow, now: datetime) -> IncomingPost:
+    source, external_id = _identity(row)
+    try:
+        return IncomingPost(source=source, external_id=external_id, text=row.text, created_at=now)
+    except BadPost as error:
+        raise LabelFileError(f"line {row.line}: {error}") from error
 
 
 def _identity(row: LabelledRow) -> tuple[str, str]:
@@ -127,6 +134,8 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
                     yield reader.line_num, dict(row)
     except UnicodeDecodeError as error:
         raise LabelFileError(f"{path} is not UTF-8: {error}") from error
+    except (csv.Error, gzip.BadGzipFile, EOFError) as error:
+        raise LabelFileError(f"{path} cannot be read: {error}") from error
 
 
 def _json_records(path: Path, file: IO[str]) -> Iterator[tuple[int, dict[str, object]]]:

@@ -37,7 +37,7 @@ class Command(BaseCommand):
             rows = label_files.read(
                 options["data"], options["text_column"], options["label_column"], classifier.labels
             )
-        except (label_files.LabelFileError, FileNotFoundError) as error:
+        except (label_files.LabelFileError, OSError) as error:
             raise CommandError(str(error), returncode=2) from error
         except (ModelingError, ArtifactError) as error:
             raise CommandError(str(error)) from error

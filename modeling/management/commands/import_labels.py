@@ -31,10 +31,10 @@ class Command(BaseCommand):
             rows = label_files.read(
                 options["file"], options["text_column"], options["label_column"], labels
             )
+            with tqdm(total=len(rows), unit=" posts", desc="importing") as bar:
+                saved, changed = label_files.import_rows(scheme, rows, progress=bar.update)
         except (label_files.LabelFileError, OSError) as error:
             raise CommandError(str(error), returncode=2) from error
-        with tqdm(total=len(rows), unit=" posts", desc="importing") as bar:
-            saved, changed = label_files.import_rows(scheme, rows, progress=bar.update)
         if options["json"]:
             row = {"rows": len(rows), "posts_saved": saved, "labels_changed": changed}
             self.stdout.write(json.dumps(row))
