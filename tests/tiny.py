@@ -1,21 +1,24 @@
 """A base model small enough for tests, made on the spot."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from modeling import starter
 from modeling.ml.text import normalise
 
 
-def make_base_model(folder: Path) -> Path:
-    """Write an untrained BERT of two layers and 32 units, and its WordPiece tokenizer."""
+def make_base_model(folder: Path, known: Sequence[str] = ()) -> Path:
+    """Write an untrained BERT of two layers and 32 units, and its WordPiece tokenizer.
+
+    Every word of `known` is one token, whatever words the starter corpus holds.
+    """
     import torch
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     words = BertWordPieceTokenizer(lowercase=True)
-    words.train_from_iterator(
-        (normalise(post.text) for post in starter.labelled()), vocab_size=3000, show_progress=False
-    )
+    corpus = [normalise(post.text) for post in starter.labelled()]
+    words.train_from_iterator([*corpus, *known * 100], vocab_size=3000, show_progress=False)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=words._tokenizer,
         unk_token="[UNK]",

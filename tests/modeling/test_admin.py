@@ -103,6 +103,42 @@ def test_a_viewer_sees_no_label_action_and_cannot_promote(
     assert "promote_selected" not in versions
 
 
+def test_a_viewer_who_sends_the_actions_anyway_changes_nothing(
+    client: Client,
+    posts: list[Post],
+    champion: ModelVersion,
+    make_version: Callable[..., ModelVersion],
+    scheme: LabelScheme,
+) -> None:
+    viewer = User.objects.create_user("ann", is_staff=True)
+    names = ["view_post", "view_prediction", "view_modelversion", "view_annotation"]
+    viewer.user_permissions.set(Permission.objects.filter(codename__in=names))
+    client.force_login(viewer)
+    other = make_version(2)
+    for model, action, row in (
+        ("ingestion_post", "label_sentiment_neutral", posts[0].pk),
+        ("modeling_modelversion", "promote_selected", other.pk),
+    ):
+        data = {"action": action, "_selected_action": [row]}
+        client.post(reverse(f"admin:{model}_changelist"), data)
+    category = scheme.categories.get(key="positive").pk
+    page = reverse("admin:ingestion_post_change", args=[posts[0].pk])
+    assert client.post(page, {"label": category}).status_code == 403
+    added = client.post(
+        reverse("admin:modeling_annotation_add"), {"post": posts[0].pk, "category": category}
+    )
+    assert added.status_code == 403
+    assert not Annotation.objects.exists()
+    assert ModelVersion.objects.champions().get() == champion
+
+
+def test_what_the_program_writes_cannot_be_edited(boss: Client, champion: ModelVersion) -> None:
+    for model in ("prediction", "modelversion", "trainingrun", "promotion", "qualityreport"):
+        assert boss.get(reverse(f"admin:modeling_{model}_add")).status_code == 403
+    page = boss.get(reverse("admin:modeling_modelversion_change", args=[champion.pk]))
+    assert page.status_code == 200 and 'name="_save"' not in page.content.decode()
+
+
 @pytest.mark.parametrize(
     "model",
     [

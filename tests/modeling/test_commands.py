@@ -6,12 +6,20 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, execute_from_command_line
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from ingestion.models import Post
 from modeling import serving
-from modeling.models import Annotation, LabelScheme, ModelVersion, Prediction, QualityReport
+from modeling.models import (
+    Annotation,
+    LabelScheme,
+    ModelVersion,
+    Prediction,
+    QualityReport,
+    TrainingRun,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -124,3 +132,72 @@ def test_retrain_says_why_not(champion: ModelVersion) -> None:
 @pytest.mark.parametrize("command", ["train", "rollback", "export_labels"])
 def test_an_unknown_scheme_is_wrong_usage(scheme: LabelScheme, command: str) -> None:
     assert exit_code(command, "--scheme", "nope") == 2
+
+
+def test_labels_go_to_standard_output(
+    champion: ModelVersion, labelled_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("import_labels", str(labelled_file))
+    capsys.readouterr()
+    run("export_labels", "--format", "jsonl")
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["label"] for row in rows] == ["negative", "positive"]
+
+
+@pytest.mark.parametrize("name", ["missing/labels.csv", "labels.txt/labels.csv"])
+def test_labels_cannot_go_where_nothing_can_be_written(
+    scheme: LabelScheme, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "labels.txt").touch()
+    assert exit_code("export_labels", str(tmp_path / name)) == 2
+
+
+def test_import_labels_names_a_missing_file(scheme: LabelScheme, tmp_path: Path) -> None:
+    assert exit_code("import_labels", str(tmp_path / "no.csv")) == 2
+    assert exit_code("import_labels", str(tmp_path / "no.csv"), "--scheme", "nope") == 2
+
+
+def test_evaluate_without_a_model_fails(scheme: LabelScheme, labelled_file: Path) -> None:
+    assert exit_code("evaluate", "--data", str(labelled_file)) == 1
+
+
+def test_evaluate_of_an_altered_version_fails(
+    make_version: Callable[..., ModelVersion], labelled_file: Path
+) -> None:
+    make_version(1, artifact_digests={"model.onnx": "0" * 64})
+    assert exit_code("evaluate", "1", "--data", str(labelled_file)) == 1
+
+
+def test_a_quality_report_is_told_in_lines(champion: ModelVersion) -> None:
+    Post.objects.create(source="x", external_id="1", text="hi there", created_at=timezone.now())
+    run("classify", "--pending")
+    assert run("check_quality", "--hours", "1").startswith("1 posts; ")
+
+
+def test_a_forced_retraining_learns_from_the_starter_corpus_and_passes_the_gate_or_not(
+    make_version: Callable[..., ModelVersion], tiny_settings: Settings
+) -> None:
+    make_version(7, stage="champion")
+    tiny_settings.NUM_EPOCHS, tiny_settings.BATCH_SIZE = 1, 64
+    out = run("retrain", "--force", "--json")
+    row = json.loads(out)
+    training = TrainingRun.objects.get(pk=row["run"])
+    assert row["status"] == training.status
+    assert training.status in {"succeeded", "rejected"}, training.error
+    version = training.version
+    assert version is not None and version.train_size > 1500
+    assert version.reference["size"] == version.validation_size + version.test_size
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("classify", "train", "evaluate", "promote", "rollback", "retrain"),
+        *("check_quality", "import_labels", "export_labels"),
+    ],
+)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        execute_from_command_line(["manage.py", command, "--help"])
+    assert left.value.code == 0
+    assert "usage:" in capsys.readouterr().out

@@ -12,12 +12,12 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from ingestion.models import Post
+from ingestion.signals import alert_raised
 from modeling.exceptions import NoChampion
 from modeling.ml import reference
 from modeling.models import LabelScheme, ModelVersion, TrainingRun
 from modeling.services import classify, quality, retrain
 from modeling.services.annotate import annotate_many
-from modeling.signals import alert_raised
 from tests.modeling.threads import at_once
 
 pytestmark = pytest.mark.django_db

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modeling.ml import artifact, base_model
+from modeling.ml import artifact, base_model, export
 from modeling.ml.artifact import ArtifactError, ArtifactSettings
 from modeling.ml.classifier import SentimentClassifier
 from modeling.ml.training import (
@@ -17,6 +17,7 @@ from modeling.ml.training import (
     bucketed_batches,
     fine_tune,
     fit_temperature,
+    knows_emoji,
 )
 from tests.conftest import LABELS, obvious_posts
 
@@ -105,6 +106,14 @@ def test_an_altered_encoder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         base_model.resolve("")
 
 
+def test_without_the_offline_encoder_the_error_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(base_model, "OFFLINE_PACKAGE", "gt_no_such_package")
+    with pytest.raises(base_model.BaseModelError, match="make setup"):
+        base_model.resolve("")
+
+
 def test_another_base_model_is_left_to_transformers() -> None:
     assert base_model.resolve("distilbert-base-uncased") == "distilbert-base-uncased"
 
@@ -150,3 +159,90 @@ def test_digests_catch_every_change(tiny_model: Path, tmp_path: Path) -> None:
     ArtifactSettings(**{**vars(settings), "temperature": 9.0}).write(folder)
     with pytest.raises(ArtifactError, match="sentiment.json"):
         artifact.verify(folder, expected)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"labels": ["a"]}', "not JSON"])
+def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "sentiment.json").write_text(content)
+    with pytest.raises(ArtifactError, match="not a model's settings"):
+        ArtifactSettings.read(tmp_path)
+
+
+def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
+    settings = ArtifactSettings(LABELS, 80, 1.25, True, "tiny")
+    settings.write(tmp_path)
+    assert ArtifactSettings.read(tmp_path) == settings
+
+
+def test_a_graph_that_differs_from_the_weights_is_not_trusted(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny_model, folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    model.classifier.bias.data += 1.0
+    with pytest.raises(ArtifactError, match=r"differs from the model by 1\."):
+        export._compare(folder, model)
+
+
+@pytest.mark.parametrize("length", [1, 2, 31])
+def test_the_exported_graph_takes_any_batch_and_length(tiny_model: Path, length: int) -> None:
+    classifier = SentimentClassifier(tiny_model, "onnx-int8", 1)
+    probabilities = classifier.probabilities([[7] * length, [7]] * 3)
+    assert probabilities.shape == (6, 3)
+    assert np.allclose(probabilities.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnx"])
+def test_padding_changes_no_judgement(tiny_model: Path, backend: str) -> None:
+    classifier = SentimentClassifier(tiny_model, backend, 1)
+    short, long = "the food awful today", "the song wonderful today " * 5
+    together = classifier.predict_proba([short, long])
+    alone = classifier.predict_proba([short])
+    assert np.abs(together[0] - alone[0]).max() < 1e-4
+
+
+def test_a_cut_text_keeps_its_beginning_and_its_last_special_token(
+    classifier: SentimentClassifier,
+) -> None:
+    (long,) = classifier.encode(["the food " * 100])
+    (short,) = classifier.encode(["the food"])
+    assert long.truncated and not short.truncated
+    assert len(long.ids) == classifier.settings.max_length
+    assert long.ids[:2] == short.ids[:2] and long.ids[-1] == short.ids[-1]
+
+
+@pytest.mark.parametrize("text", ["", " ", "\u200b", "\x00"])
+def test_a_text_of_nothing_is_judged_too(classifier: SentimentClassifier, text: str) -> None:
+    assert classifier.predict_proba([text]).sum() == pytest.approx(1)
+
+
+def test_no_texts_have_no_probabilities(classifier: SentimentClassifier) -> None:
+    assert classifier.predict_proba([]).shape == (0, 3)
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_whether_an_encoder_knows_emoji_is_seen_in_its_vocabulary(
+    tmp_path: Path, knows: bool
+) -> None:
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {"[UNK]": 0, "a": 1} | ({"😂": 2} if knows else {})
+    words = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]")),
+        unk_token="[UNK]",
+    )
+    assert knows_emoji(words) is knows
+
+
+def test_texts_without_a_label_each_are_refused() -> None:
+    with pytest.raises(TrainingError, match="2 texts but 1 labels"):
+        Labelled(["a", "b"], [0])
+
+
+def test_a_base_model_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="nowhere"):
+        fine_tune(*data(), LABELS, quick(tmp_path / "nowhere"), tmp_path)

@@ -1,0 +1,139 @@
+"""What a training learns from and is judged on."""
+
+from collections import Counter
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from ingestion.models import Post
+from modeling import starter
+from modeling.exceptions import NotEnoughData
+from modeling.models import Annotation, LabelScheme
+from modeling.services import dataset
+from modeling.services.annotate import annotate_many
+from modeling.services.dataset import Dataset, gather
+
+pytestmark = pytest.mark.django_db
+
+HUMAN = Annotation.Origin.HUMAN
+
+
+def label_of(data: Dataset, text: str) -> str | None:
+    """The label that a text has in the dataset, whichever set it is in."""
+    for part in (data.train, data.validation, data.test):
+        if text in part.texts:
+            return data.labels[part.labels[list(part.texts).index(text)]]
+    return None
+
+
+def size(data: Dataset) -> int:
+    return len(data.train) + len(data.validation) + len(data.test)
+
+
+def post(text: str, number: int = 0) -> Post:
+    return Post.objects.create(
+        source="x", external_id=f"d{number}", text=text, created_at=timezone.now()
+    )
+
+
+def test_a_fresh_installation_learns_from_the_starter_corpus(scheme: LabelScheme) -> None:
+    data = gather(scheme)
+    assert data.labels == ("negative", "neutral", "positive")
+    assert size(data) == len({dataset.text.digest(p.text) for p in starter.labelled()})
+    share = len(data.test) / size(data)
+    assert 0.07 < share < 0.13
+
+
+def test_every_set_has_every_category_and_none_shares_a_text(scheme: LabelScheme) -> None:
+    data = gather(scheme)
+    for part in (data.train, data.validation, data.test):
+        assert min(dataset.counts(part, data.labels).values()) > 10
+    sets = [set(part.texts) for part in (data.train, data.validation, data.test)]
+    assert not (sets[0] & sets[1] or sets[0] & sets[2] or sets[1] & sets[2])
+
+
+def test_the_same_data_has_the_same_digest_whatever_the_order_of_rows(
+    labelled: LabelScheme,
+) -> None:
+    before = gather(labelled)
+    rows = list(Annotation.objects.filter(scheme=labelled).order_by("-pk"))
+    Annotation.objects.filter(scheme=labelled).delete()
+    for row in rows:
+        row.pk = None
+    Annotation.objects.bulk_create(rows)
+    after = gather(labelled)
+    assert (after.digest, after.train) == (before.digest, before.train)
+
+
+def test_a_label_changed_is_another_digest(labelled: LabelScheme) -> None:
+    before = gather(labelled)
+    first = Annotation.objects.filter(scheme=labelled, category__key="positive").first()
+    assert first is not None
+    annotate_many(labelled, {first.post_id: "negative"})
+    after = gather(labelled)
+    assert after.digest != before.digest and size(after) == size(before)
+
+
+def test_an_annotation_overrules_the_starter_corpus(scheme: LabelScheme) -> None:
+    written = next(p for p in starter.labelled() if p.label == "positive")
+    annotate_many(scheme, {post(written.text).pk: "negative"})
+    data = gather(scheme)
+    assert label_of(data, written.text) == "negative"
+    assert size(data) == len({dataset.text.digest(p.text) for p in starter.labelled()})
+
+
+def test_a_deleted_post_teaches_nothing_more(labelled: LabelScheme) -> None:
+    before = gather(labelled)
+    gone = Post.objects.filter(annotations__scheme=labelled).first()
+    assert gone is not None
+    text = gone.text
+    Post.objects.filter(pk=gone.pk).update(deleted_at=timezone.now(), text="")
+    after = gather(labelled)
+    assert label_of(before, text) is not None
+    assert label_of(after, text) is None
+    assert size(after) == size(before) - 1
+
+
+def test_a_replaced_judgement_does_not_vote(labelled: LabelScheme, admin_user: User) -> None:
+    new = post("what a day this was")
+    for key in ("negative", "positive"):
+        annotate_many(labelled, {new.pk: key}, annotator=admin_user, origin=HUMAN)
+    assert label_of(gather(labelled), "what a day this was") == "positive"
+
+
+def test_the_majority_of_people_decides(labelled: LabelScheme) -> None:
+    new = post("what a day this was")
+    for name, key in (("ann", "positive"), ("bob", "negative"), ("cat", "positive")):
+        annotate_many(
+            labelled, {new.pk: key}, annotator=User.objects.create_user(name), origin=HUMAN
+        )
+    assert label_of(gather(labelled), "what a day this was") == "positive"
+
+
+def test_posts_that_read_alike_count_once_and_vote_together(labelled: LabelScheme) -> None:
+    texts = ("What a  day", "what a day", "what a day!", "WHAT A DAY")
+    labels = ("negative", "positive", "neutral", "positive")
+    posts = [post(text, number) for number, text in enumerate(texts)]
+    annotate_many(labelled, {p.pk: key for p, key in zip(posts, labels, strict=True)})
+    data = gather(labelled)
+    found = Counter(label for text in texts if (label := label_of(data, text)))
+    assert found == {"positive": 1, "neutral": 1}
+
+
+def test_too_few_posts_are_refused_with_how_many_are_missing(own_scheme: LabelScheme) -> None:
+    annotate_many(own_scheme, {post("a lovely day").pk: "positive"})
+    with pytest.raises(NotEnoughData, match="label at least 99 more"):
+        gather(own_scheme)
+
+
+def test_the_starter_corpus_serves_the_default_scheme_alone(own_scheme: LabelScheme) -> None:
+    with pytest.raises(NotEnoughData, match="0 labelled posts"):
+        gather(own_scheme)
+
+
+def test_gathering_asks_two_queries_however_many_labels(
+    labelled: LabelScheme, django_assert_max_num_queries: object
+) -> None:
+    with django_assert_max_num_queries(2):  # type: ignore[operator]
+        gather(labelled)

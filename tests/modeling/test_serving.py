@@ -1,0 +1,106 @@
+"""The process's engine: loading, failing to load, and what it says of itself."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ingestion.signals import alert_raised
+from modeling import serving
+from modeling.exceptions import EngineOverloaded, ModelUnavailable, NoChampion
+from modeling.models import LabelScheme, ModelVersion
+from tests.modeling.threads import at_once
+
+pytestmark = pytest.mark.django_db
+
+BROKEN = {"model.onnx": "0" * 64}
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    serving.reset()
+    yield
+    serving.reset()
+
+
+@pytest.fixture
+def alerts() -> Iterator[list[tuple[str, bool]]]:
+    heard: list[tuple[str, bool]] = []
+
+    def listen(kind: str, active: bool, **kwargs: Any) -> None:
+        heard.append((kind, active))
+
+    alert_raised.connect(listen)
+    yield heard
+    alert_raised.disconnect(listen)
+
+
+def test_nothing_is_loaded_until_it_is_asked_for(champion: ModelVersion) -> None:
+    assert serving.status()["loaded"] is False
+    serving.champion()
+    assert serving.status() == {
+        "version": "1",
+        "loaded": True,
+        "backend": "onnx-int8",
+        "error": "",
+    }
+
+
+def test_looking_again_within_a_second_asks_the_database_nothing(
+    champion: ModelVersion, django_assert_num_queries: Callable[[int], Any]
+) -> None:
+    first = serving.champion()
+    with django_assert_num_queries(0):
+        assert serving.champion() is first
+
+
+def test_the_only_champion_broken_is_an_error_and_an_alert(
+    make_version: Callable[..., ModelVersion],
+    alerts: list[tuple[str, bool]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serving, "CHECK_SECONDS", 0)
+    version = make_version(1, stage="champion", artifact_digests=BROKEN)
+    for _ in range(3):
+        with pytest.raises(ModelUnavailable, match="version 1 cannot be loaded"):
+            serving.champion()
+    # Told once, however often it is tried.
+    assert alerts == [("model", True)]
+    ModelVersion.objects.filter(pk=version.pk).update(artifact_digests={})
+    assert serving.champion().version == "1"
+    assert alerts == [("model", True), ("model", False)]
+    assert serving.status()["error"] == ""
+
+
+def test_a_scheme_without_a_champion_is_told_apart(
+    champion: ModelVersion, own_scheme: LabelScheme
+) -> None:
+    with pytest.raises(NoChampion):
+        serving.champion(own_scheme.key)
+    assert serving.champion().version == "1"
+
+
+def test_the_answers_are_plain_probabilities(champion: ModelVersion) -> None:
+    (item,) = serving.champion().classify(["the food awful today"])
+    assert item.label == max(item.scores, key=lambda label: item.scores[label])
+    assert set(item.scores) == {"negative", "neutral", "positive"}
+    assert not item.truncated
+
+
+def test_no_texts_are_no_answers(champion: ModelVersion) -> None:
+    assert serving.champion().classify([]) == []
+
+
+def test_an_overfull_queue_is_a_domain_error(
+    champion: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = serving.champion()
+    # As if others' texts were waiting.
+    monkeypatch.setattr(served.engine, "_queued", 20_000)
+    with pytest.raises(EngineOverloaded, match="20000 texts are waiting"):
+        served.classify(["hello"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_threads_that_ask_at_once_share_one_engine(champion: ModelVersion) -> None:
+    assert len({id(outcome) for outcome in at_once(serving.champion, 4)}) == 1

@@ -1,0 +1,114 @@
+"""Celery tasks: their names, their queues, and what they hand on."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+from celery import current_app
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from ingestion import services as ingestion
+from ingestion.models import Post
+from modeling import serving, tasks
+from modeling.exceptions import NotEnoughData
+from modeling.models import LabelScheme, ModelVersion, Prediction, QualityReport, TrainingRun
+from modeling.services import train
+from tests.conftest import wait_until
+from tests.ingestion.factories import incoming
+
+QUEUES = {
+    "modeling.classify_posts": "predict",
+    "modeling.classify_pending": "predict",
+    "modeling.train": "train",
+    "modeling.check_quality": "default",
+    "modeling.check_retraining": "default",
+}
+
+
+def make_post(**fields: object) -> Post:
+    values = {"source": "x", "external_id": "1", "text": "hello", "created_at": timezone.now()}
+    return Post.objects.create(**{**values, **fields})
+
+
+@pytest.fixture
+def eager() -> Iterator[None]:
+    """Tasks run here instead of in a worker, which would not see the test's settings."""
+    current_app.conf.task_always_eager = True
+    yield
+    current_app.conf.task_always_eager = False
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_a_task_is_registered_and_routed(name: str) -> None:
+    assert name in current_app.tasks
+    route = current_app.amqp.router.route({}, name)
+    assert getattr(route.get("queue"), "name", "default") == QUEUES[name]
+
+
+def test_posts_are_classified_once(champion: ModelVersion) -> None:
+    post = make_post()
+    assert tasks.classify_posts([post.pk]) == 1
+    assert tasks.classify_posts([post.pk]) == 0
+
+
+def test_the_sweep_takes_what_arrived_lately(champion: ModelVersion) -> None:
+    make_post(received_at=timezone.now() - tasks.SWEEP - timedelta(minutes=1))
+    fresh = make_post(external_id="2")
+    assert tasks.classify_pending() == 1
+    assert Prediction.objects.get().post == fresh
+
+
+def test_before_there_is_a_model_posts_wait(scheme: LabelScheme) -> None:
+    serving.reset()
+    post = make_post()
+    assert tasks.classify_posts([post.pk]) == 0
+    assert tasks.classify_pending() == 0
+    assert not Prediction.objects.exists()
+
+
+def test_quality_is_checked_for_each_scheme_that_serves(
+    champion: ModelVersion, own_scheme: LabelScheme
+) -> None:
+    tasks.check_quality()
+    assert QualityReport.objects.get().scheme == champion.scheme
+
+
+def test_a_check_without_a_reason_trains_nothing(
+    champion: ModelVersion, own_scheme: LabelScheme
+) -> None:
+    tasks.check_retraining()
+    assert not TrainingRun.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_stored_posts_are_classified_by_a_worker(
+    champion: ModelVersion, celery_worker: None
+) -> None:
+    ingestion.store([incoming(text="the food awful today") for _ in range(3)])
+    wait_until(lambda: Prediction.objects.count() == 3, seconds=60)
+    assert {p.category.key for p in Prediction.objects.select_related("category")} == {"negative"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_fails_says_so(own_scheme: LabelScheme) -> None:
+    run = train.request_training(own_scheme)
+    with pytest.raises(NotEnoughData, match="too few"):
+        tasks.train(run.pk)
+    run.refresh_from_db()
+    assert run.status == TrainingRun.Status.FAILED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_trigger_starts_a_training(
+    labelled: LabelScheme,
+    make_version: Callable[..., ModelVersion],
+    tiny_settings: Settings,
+    eager: None,
+) -> None:
+    tiny_settings.MIN_SAMPLES_FOR_RETRAIN = 100
+    make_version(7, scheme=labelled, stage="champion")
+    tasks.check_retraining()
+    run = TrainingRun.objects.get()
+    assert run.is_automatic and run.triggers["labels"]["fired"]
+    assert run.status == TrainingRun.Status.SUCCEEDED, run.error
