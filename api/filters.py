@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import django_filters as filters
 
-from ingestion.models import Post, Source, Stream
+from ingestion.models import Post, Stream, source_choices
 from modeling.models import Annotation, Category, ModelVersion, Prediction
 
 
 class StreamFilter(filters.FilterSet):
-    source = filters.ChoiceFilter(choices=Source.choices)
+    source = filters.ChoiceFilter(choices=source_choices)
     is_active = filters.BooleanFilter()
 
     class Meta:
@@ -19,7 +19,7 @@ class StreamFilter(filters.FilterSet):
 
 class PostFilter(filters.FilterSet):
     stream = filters.ModelChoiceFilter(field_name="streams", queryset=Stream.objects.all())
-    source = filters.ChoiceFilter(choices=Source.choices)
+    source = filters.ChoiceFilter(choices=source_choices)
     language = filters.CharFilter(field_name="lang")
     since = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
     until = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")

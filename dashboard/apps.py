@@ -8,7 +8,8 @@ class DashboardConfig(AppConfig):
 
     def ready(self) -> None:
         from dashboard import receivers
-        from modeling.signals import alert_raised, predictions_created
+        from ingestion.signals import alert_raised
+        from modeling.signals import predictions_created
 
         predictions_created.connect(receivers.count_predictions)
         alert_raised.connect(receivers.tell_browsers)

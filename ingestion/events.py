@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from ingestion.exceptions import BadPost
@@ -38,11 +38,30 @@ def clean_json(value: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
+class Reference:
+    """A post that another one points at; `kind` is replied_to, quoted or reposted."""
+
+    kind: str
+    external_id: str
+
+
+def version_id(external_id: str, edited_at: datetime) -> str:
+    """The id of an edited version where the vendor's id stays the same.
+
+    Later versions sort after earlier ones. Its `edit_history` begins with `external_id`, so that
+    a deletion of the post takes all its versions.
+    """
+    return f"{external_id}@{edited_at.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}"
+
+
+@dataclass(frozen=True, slots=True)
 class IncomingPost:
     """A post as its source delivered it, ready to be stored.
 
-    `edit_history` names earlier ids of the same post, oldest first. Text that no database takes
-    is mended, overlong text cut. Raises BadPost when there is no usable id, text or time.
+    `edit_history` names earlier ids of the same post, oldest first; where a vendor keeps the id
+    through an edit, `version_id` makes one. `references` are the posts that it answers, quotes or
+    reposts. Text that no database takes is mended, overlong text cut. Raises BadPost when there
+    is no usable id, text or time.
     """
 
     source: str
@@ -56,6 +75,7 @@ class IncomingPost:
     conversation_id: str = ""
     edit_history: tuple[str, ...] = ()
     metrics: Mapping[str, int] = field(default_factory=dict)
+    references: tuple[Reference, ...] = ()
     raw: Mapping[str, Any] | None = None
     stream_ids: frozenset[int] = frozenset()
 
@@ -78,14 +98,36 @@ class IncomingPost:
 
 @dataclass(frozen=True, slots=True)
 class PostDeleted:
-    """The source asks that these posts be forgotten."""
+    """The source asks that these posts, in all their versions, be forgotten."""
 
     external_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class AuthorDeleted:
+    """The source asks that everything of this author be forgotten."""
+
+    author_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Connected:
-    """The connection stands; events follow."""
+    """The connection stands; events follow.
+
+    `replays` tells that what was missed comes first, of itself; CaughtUp then says when it is
+    over. Otherwise the gap is left to `backfill`, where the source has it.
+    """
+
+    replays: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """What was missed has been delivered: `how` in a few words, `note` what is still missing."""
+
+    how: str
+    is_complete: bool = True
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +137,14 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A message that could not be understood; the stream goes on."""
+    """A message that could not be understood; the stream goes on.
+
+    `excerpt` is its beginning, `size` the bytes of the whole.
+    """
 
     reason: str
     excerpt: bytes = b""
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,4 +154,21 @@ class Checkpoint:
     cursor: str
 
 
-Event = IncomingPost | PostDeleted | Connected | Heartbeat | Malformed | Checkpoint
+Event = (
+    IncomingPost
+    | PostDeleted
+    | AuthorDeleted
+    | Connected
+    | CaughtUp
+    | Heartbeat
+    | Malformed
+    | Checkpoint
+)
+
+# Of a message that is no post, so much is kept.
+EXCERPT = 2048
+
+
+def malformed(reason: str, message: bytes) -> Malformed:
+    """The event for a message that cannot be understood."""
+    return Malformed(reason, message[:EXCERPT], len(message))

@@ -11,7 +11,7 @@ from modeling.models import LabelScheme, Prediction
 def unclassified_posts(
     scheme: LabelScheme, *, received_since: datetime | None = None
 ) -> QuerySet[Post]:
-    """Visible posts that no serving prediction of `scheme` covers, oldest first."""
+    """Current posts that no serving prediction of `scheme` covers, oldest first."""
     serving = Prediction.objects.serving().filter(post=OuterRef("pk"), scheme=scheme)
-    posts = Post.objects.visible().filter(~Exists(serving)).order_by("pk")
+    posts = Post.objects.current().filter(~Exists(serving)).order_by("pk")
     return posts if received_since is None else posts.filter(received_at__gte=received_since)

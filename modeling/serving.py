@@ -12,13 +12,13 @@ from typing import Any
 
 from django.conf import settings
 
+from ingestion.signals import alert_raised
 from modeling import metrics, registry
 from modeling.exceptions import EngineOverloaded, ModelUnavailable, NoChampion, RegistryError
 from modeling.ml.artifact import ArtifactError
 from modeling.ml.classifier import SentimentClassifier
 from modeling.ml.engine import EngineBusy, InferenceEngine
 from modeling.models import LabelScheme, ModelVersion
-from modeling.signals import alert_raised
 
 logger = logging.getLogger(__name__)
 

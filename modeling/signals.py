@@ -8,7 +8,3 @@ predictions_created = Signal()
 
 # After commit: a version became champion. Argument: `version`, a `ModelVersion`.
 version_promoted = Signal()
-
-# After commit: something needs a human. Arguments: `kind` (drift, model, stream, budget),
-# `message` (one line), `active` (False when it is over).
-alert_raised = Signal()

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from ingestion import metrics
-from ingestion.events import IncomingPost, clean_json
-from ingestion.models import Post, Stream
-from ingestion.signals import posts_ingested
+from ingestion.events import IncomingPost, clean, clean_json
+from ingestion.models import Post, PostQuerySet, Stream
+from ingestion.signals import posts_ingested, posts_withdrawn
 
 # Rows a statement: below SQLite's limit of parameters, above the cost of a round trip.
 CHUNK = 500
@@ -136,6 +136,7 @@ def _row(post: IncomingPost) -> Post:
         conversation_id=post.conversation_id,
         original_id=post.edit_history[0] if post.edit_history else "",
         metrics=dict(post.metrics),
+        references=[{"type": ref.kind, "id": clean(ref.external_id)} for ref in post.references],
         raw=clean_json(post.raw) if settings.STORE_RAW_POSTS else None,
     )
 
@@ -152,6 +153,7 @@ def _link_edits(source: str, fresh: Sequence[Post]) -> None:
     for first in Post.objects.filter(source=source, external_id__in=chains):
         chains[first.external_id].append(first)
     moved: list[Post] = []
+    superseded: list[Post] = []
     for chain in chains.values():
         # Ids of versions are numbers that grow.
         chain.sort(key=lambda post: (len(post.external_id), post.external_id))
@@ -159,29 +161,83 @@ def _link_edits(source: str, fresh: Sequence[Post]) -> None:
             if later.edited_from_id != earlier.pk:
                 later.edited_from = earlier
                 moved.append(later)
+            if not earlier.is_superseded:
+                superseded.append(earlier)
     Post.objects.bulk_update(moved, ["edited_from"], batch_size=CHUNK)
+    _supersede(superseded)
 
 
-@transaction.atomic
+def _supersede(posts: Sequence[Post]) -> None:
+    """These no longer count: a later version does."""
+    ids = _locked(Post.objects.filter(pk__in=[post.pk for post in posts], is_superseded=False))
+    if ids:
+        Post.objects.filter(pk__in=ids).update(is_superseded=True)
+        posts_withdrawn.send(sender=Post, post_ids=ids, counted_ids=ids, reason="edited")
+
+
+def _locked(posts: PostQuerySet) -> list[int]:
+    """Primary keys, in order, held until the transaction ends where the database can do so."""
+    if connection.features.has_select_for_update:
+        posts = posts.select_for_update(no_key=True)
+    return list(posts.order_by("pk").values_list("pk", flat=True))
+
+
 def forget(source: str, external_ids: Iterable[str]) -> int:
     """Honour a deletion: text, author and raw data of these posts and all their versions go.
 
     The rows stay, so that a late repetition does not bring the posts back. Returns how many
     posts were forgotten now; safe to repeat.
     """
-    named = set(external_ids)
     of_source = Post.objects.filter(source=source)
-    first_versions = of_source.filter(external_id__in=named).exclude(original_id="")
-    roots = named | set(first_versions.values_list("original_id", flat=True))
-    versions = of_source.filter(Q(external_id__in=roots) | Q(original_id__in=roots))
-    count = versions.visible().update(
-        text="",
-        author_id="",
-        author_username="",
-        author_name="",
-        raw=None,
-        metrics={},
-        deleted_at=timezone.now(),
-    )
-    metrics.POSTS.labels(source, "deleted").inc(count)
+    count = 0
+    named = sorted(set(external_ids))
+    for start in range(0, len(named), CHUNK):
+        part = set(named[start : start + CHUNK])
+        first_versions = of_source.filter(external_id__in=part).exclude(original_id="")
+        roots = part | set(first_versions.values_list("original_id", flat=True))
+        count += _erase(
+            source,
+            of_source.filter(
+                Q(external_id__in=roots) | (Q(original_id__in=roots) & ~Q(original_id=""))
+            ),
+        )
     return count
+
+
+def forget_author(source: str, author_id: str) -> int:
+    """Honour the deletion of an account: everything that it wrote is forgotten.
+
+    Returns how many posts were forgotten now; safe to repeat.
+    """
+    if not author_id:
+        return 0
+    return _erase(source, Post.objects.filter(source=source, author_id=author_id))
+
+
+@transaction.atomic
+def _erase(source: str, posts: PostQuerySet) -> int:
+    """Take out of these posts what their author took back; roll-ups hear of it."""
+    ids = _locked(posts.visible())
+    if not ids:
+        return 0
+    for start in range(0, len(ids), CHUNK):
+        part = Post.objects.filter(pk__in=ids[start : start + CHUNK])
+        counted = list(part.newest_edits().values_list("pk", flat=True))
+        part.update(
+            text="",
+            author_id="",
+            author_username="",
+            author_name="",
+            raw=None,
+            metrics={},
+            references=[],
+            deleted_at=timezone.now(),
+        )
+        posts_withdrawn.send(
+            sender=Post,
+            post_ids=ids[start : start + CHUNK],
+            counted_ids=counted,
+            reason="deleted",
+        )
+    transaction.on_commit(partial(metrics.POSTS.labels(source, "deleted").inc, len(ids)))
+    return len(ids)

@@ -16,7 +16,7 @@ from ingestion.events import Checkpoint, Connected, Event
 from ingestion.exceptions import Closed, NeedsAttention, NothingFollowed, SourceError
 from ingestion.models import Stream
 from ingestion.services.streams import sync_streams
-from ingestion.sources import LiveSource
+from ingestion.sources import LiveSource, Resume
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class Reader:
         if not self._sync():
             self._stop.wait(IDLE_SECONDS)
             return
-        for event in self._source.connect(self._cursor):
+        for event in self._source.connect(Resume(self._cursor)):
             self._put(event)
             if isinstance(event, Connected):
                 self._backoff.connected()

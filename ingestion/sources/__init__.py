@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from importlib import import_module
-from typing import Protocol, cast
+from importlib.metadata import entry_points
+from typing import Protocol, cast, runtime_checkable
 
 from ingestion.events import Event
 from ingestion.exceptions import NotConfigured
+from ingestion.models import ENTRY_POINTS, Stream
 from ingestion.models import Source as SourceName
-from ingestion.models import Stream
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,17 @@ class Followed:
     foreign: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class Resume:
+    """Where a connection goes on: the last Checkpoint's cursor, and until when nothing is missing.
+
+    Both are empty at the first connection.
+    """
+
+    cursor: str = ""
+    covered_until: datetime | None = None
+
+
 class LiveSource(Protocol):
     """A place that posts stream from.
 
@@ -35,7 +48,7 @@ class LiveSource(Protocol):
     """
 
     name: str
-    # Whether each post read costs money, so that reading is counted.
+    # Whether each post read costs money, so that reading is counted and governed.
     is_paid: bool
 
     def follow(self, streams: Sequence[Stream]) -> Followed:
@@ -45,10 +58,11 @@ class LiveSource(Protocol):
         """
         ...
 
-    def connect(self, cursor: str) -> Iterator[Event]:
-        """Connect once, going on at `cursor` where the vendor can, and yield what it says.
+    def connect(self, resume: Resume) -> Iterator[Event]:
+        """Connect once, going on at `resume` where the vendor can, and yield what it says.
 
-        The first event is Connected. Ends by raising a SourceError that says why, or in silence
+        The first event is Connected. A Heartbeat (or anything else) comes often enough to tell a
+        quiet source from a dead one. Ends by raising a SourceError that says why, or in silence
         after `disconnect`. The caller decides when to connect again.
         """
         ...
@@ -57,20 +71,81 @@ class LiveSource(Protocol):
         """End the connection at once, from any thread."""
         ...
 
+    def parse(self, message: bytes) -> Iterator[Event]:
+        """What one message of the vendor says; Malformed when it cannot be understood.
+
+        Needs no connection: a message that was put aside is replayed through it.
+        """
+        ...
+
+
+@runtime_checkable
+class Backfills(Protocol):
+    """A source that can be asked for the past."""
+
+    def backfill(
+        self, streams: Sequence[Stream], start: datetime, end: datetime, progress: str
+    ) -> Iterator[Event]:
+        """Yield what these streams missed between two moments, in any order.
+
+        A Checkpoint says that what came before it need not be asked for again: handed back as
+        `progress`, an interrupted backfill goes on there. A CaughtUp at the end says how it went.
+        Raises RateLimited (the caller waits and goes on) or another SourceError.
+        """
+        ...
+
+
+@runtime_checkable
+class LooksUp(Protocol):
+    """A source that can be asked whether posts still stand."""
+
+    def gone(self, external_ids: Sequence[str]) -> set[str]:
+        """Those of the posts that it no longer shows; at most 100 a call. Raises SourceError."""
+        ...
+
+
+@runtime_checkable
+class Validates(Protocol):
+    """A source that judges a query before it is followed."""
+
+    def validate(self, stream: Stream) -> str:
+        """What is wrong with the stream's query, "" when nothing is. Raises SourceError."""
+        ...
+
+
+@runtime_checkable
+class ReportsUsage(Protocol):
+    """A paid source that tells what the account has read."""
+
+    def usage(self) -> int:
+        """Posts that the whole account has read in the running billing month.
+
+        Raises SourceError.
+        """
+        ...
+
 
 # Vendor → where its class lives; modules load on first use, so that a vendor's library costs
 # nothing where it is not used.
-_MODULES: dict[str, str] = {SourceName.X: "ingestion.sources.x"}
+_MODULES: dict[str, str] = {
+    SourceName.X: "ingestion.sources.x",
+}
 
 
 def names() -> tuple[str, ...]:
-    """Sources that can be streamed."""
-    return tuple(_MODULES)
+    """Sources that can be streamed: our own, then those that installed packages bring."""
+    brought = {point.name for point in entry_points(group=ENTRY_POINTS)} - set(SourceName.values)
+    return (*_MODULES, *sorted(brought))
 
 
 def create(name: str) -> LiveSource:
-    """The source of this name, set up from the settings. Raises NotConfigured."""
-    if name not in _MODULES:
-        raise NotConfigured(f"{name!r} cannot be streamed; what can: {', '.join(_MODULES)}")
-    factory = cast(Callable[[], LiveSource], import_module(_MODULES[name]).from_settings)
-    return factory()
+    """The source of this name, set up from the settings. Raises NotConfigured.
+
+    A package's entry point names a function without arguments that returns a `LiveSource`.
+    """
+    if name in _MODULES:
+        factory = cast(Callable[[], LiveSource], import_module(_MODULES[name]).from_settings)
+        return factory()
+    for point in entry_points(group=ENTRY_POINTS, name=name):
+        return cast(Callable[[], LiveSource], point.load())()
+    raise NotConfigured(f"{name!r} cannot be streamed; what can: {', '.join(names())}")

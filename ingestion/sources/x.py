@@ -25,8 +25,8 @@ from ingestion.events import (
     Event,
     Heartbeat,
     IncomingPost,
-    Malformed,
     PostDeleted,
+    malformed,
 )
 from ingestion.exceptions import (
     BadPost,
@@ -39,7 +39,7 @@ from ingestion.exceptions import (
     Unavailable,
 )
 from ingestion.models import Source, Stream
-from ingestion.sources import Followed, x_payload, x_problems, x_rules
+from ingestion.sources import Followed, Resume, x_payload, x_problems, x_rules
 
 # The host that tweepy has built in.
 HOST = "https://api.twitter.com"
@@ -52,7 +52,6 @@ READ_SIZE = 65536
 MAX_LINE = 1024 * 1024
 MAX_PROBLEM = 65536
 RULES_A_CALL = 100
-EXCERPT = 2048
 
 
 class _Rerouted(HTTPAdapter):
@@ -294,8 +293,8 @@ class XSource:
         self._streams = {rule_id: stream for stream, rule_id in rule_ids.items()}
         return Followed(rule_ids, plan.refused | refused, plan.foreign)
 
-    def connect(self, cursor: str) -> Iterator[Event]:
-        """The filtered stream, once. X resumes only for Enterprise: `cursor` is not used."""
+    def connect(self, resume: Resume) -> Iterator[Event]:
+        """The filtered stream, once. X resumes only for Enterprise."""
         try:
             self._client.filter(
                 tweet_fields=x_payload.FIELDS,
@@ -310,7 +309,7 @@ class XSource:
         if self._stopped:
             self._client.disconnect()
         yield Connected()
-        newest = cursor
+        newest = resume.cursor
         for line in self._client.lines():
             event = self._event(line)
             yield event
@@ -322,6 +321,10 @@ class XSource:
         self._stopped = True
         self._client.disconnect()
 
+    def parse(self, message: bytes) -> Iterator[Event]:
+        """What one line says."""
+        yield self._event(message)
+
     def _event(self, line: bytes) -> Event:
         """What a line says. One that cannot be understood is an event, too, not an end."""
         if not line.strip():
@@ -329,15 +332,15 @@ class XSource:
         try:
             payload = json.loads(line)
         except (ValueError, RecursionError) as error:
-            return Malformed(f"not JSON: {error}", line[:EXCERPT])
+            return malformed(f"not JSON: {error}", line)
         if not isinstance(payload, dict):
-            return Malformed("not an object", line[:EXCERPT])
+            return malformed("not an object", line)
         data = payload.get("data")
         if data is None:
             _raise_if_disconnected(payload)
-            return Malformed("neither a post nor a disconnect", line[:EXCERPT])
+            return malformed("neither a post nor a disconnect", line)
         if not isinstance(data, dict):
-            return Malformed("`data` is not an object", line[:EXCERPT])
+            return malformed("`data` is not an object", line)
         if isinstance(data.get("delete"), dict):
             return _deletion(data["delete"], line)
         includes = payload.get("includes")
@@ -345,7 +348,7 @@ class XSource:
         try:
             return x_payload.post(data, includes if isinstance(includes, dict) else {}, streams)
         except BadPost as error:
-            return Malformed(str(error), line[:EXCERPT])
+            return malformed(str(error), line)
 
     def _stream_ids(self, rules: Any) -> frozenset[int]:
         """The streams of the rules that matched; rules of others name none."""
@@ -367,7 +370,7 @@ def _deletion(data: Mapping[str, Any], line: bytes) -> Event:
     post = data.get("tweet") or data.get("post")
     identity = post.get("id") if isinstance(post, dict) else None
     if not identity:
-        return Malformed("a deletion without an id", line[:EXCERPT])
+        return malformed("a deletion without an id", line)
     return PostDeleted((str(identity),))
 
 

@@ -6,14 +6,16 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from ingestion.events import IncomingPost
+from ingestion.events import IncomingPost, Reference
 from ingestion.exceptions import BadPost
 from ingestion.models import Source
 
 # X renames its schema unevenly (August 2026): either spelling may come, in any mixture.
 _HISTORY = ("edit_history_tweet_ids", "edit_history_post_ids")
 _NOTE = ("note_tweet", "note_post")
-_REPOSTED = ("retweeted", "reposted")
+_REFERENCES = ("referenced_tweets", "referenced_posts")
+_REPOSTED = "reposted"
+_KINDS = {"retweeted": _REPOSTED, "reposted": _REPOSTED}
 _METRICS = {"retweet_count": "repost_count"}
 
 # What to ask for; without these only id, text and history come.
@@ -63,6 +65,7 @@ def post(
             version for version in _history(item) if version and version != external_id
         ),
         metrics=_metrics(item.get("public_metrics")),
+        references=tuple(_references(item)),
         raw=item,
         stream_ids=stream_ids,
     )
@@ -95,15 +98,22 @@ def _full_text(item: Mapping[str, Any], includes: Mapping[str, Any]) -> str:
     text = _own_text(item)
     if not text.startswith("RT @"):
         return text
-    references = _first(item, ("referenced_tweets", "referenced_posts"))
-    for reference in references if isinstance(references, list) else []:
-        if isinstance(reference, Mapping) and reference.get("type") in _REPOSTED:
+    for reference in _references(item):
+        if reference.kind == _REPOSTED:
             originals = [*_items(includes.get("tweets")), *_items(includes.get("posts"))]
-            original = _own_text(_find(originals, _text(reference.get("id"))))
+            original = _own_text(_find(originals, reference.external_id))
             prefix, colon, _ = text.partition(": ")
             if original and colon:
                 return f"{prefix}: {original}"
     return text
+
+
+def _references(item: Mapping[str, Any]) -> Iterator[Reference]:
+    """The posts that this one answers, quotes or reposts, in our words for it."""
+    for reference in _items(_first(item, _REFERENCES)):
+        if isinstance(reference, Mapping) and (identity := _text(reference.get("id"))):
+            kind = _text(reference.get("type"))
+            yield Reference(_KINDS.get(kind, kind), identity)
 
 
 def _items(value: Any) -> list[Any]:

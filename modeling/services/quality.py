@@ -10,11 +10,11 @@ import numpy as np
 from django.conf import settings
 from django.utils import timezone
 
+from ingestion.signals import alert_raised
 from modeling import metrics
 from modeling.exceptions import NoChampion
 from modeling.ml import reference, text
 from modeling.models import LabelScheme, ModelVersion, Prediction, QualityReport
-from modeling.signals import alert_raised
 
 DEFAULT_WINDOW = timedelta(hours=24)
 # Features cost a tenth of a millisecond a post; beyond this many the picture does not change.

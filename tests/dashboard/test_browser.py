@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from django.db import connections
 
+from ingestion.signals import alert_raised
 from modeling.models import ModelVersion
 from modeling.services import classify
-from modeling.signals import alert_raised
 from tests.conftest import serve
 from tests.dashboard.factories import make_post, make_stream
 

@@ -12,10 +12,10 @@ from channels.db import database_sync_to_async
 from pytest_django.fixtures import Settings
 
 from dashboard.live import BACKLOG, Viewer
+from ingestion.signals import alert_raised
 from modeling.models import ModelVersion
 from modeling.services import classify
 from modeling.services.promote import promote
-from modeling.signals import alert_raised
 from tests.dashboard.factories import make_post, make_stream
 
 pytestmark = pytest.mark.django_db(transaction=True)

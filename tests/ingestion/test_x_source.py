@@ -9,6 +9,7 @@ import pytest
 from ingestion.events import Connected, Event, Heartbeat, IncomingPost, PostDeleted
 from ingestion.exceptions import Closed, NeedsAttention, NetworkFault, RateLimited, Stalled
 from ingestion.models import Stream
+from ingestion.sources import Resume
 from ingestion.sources.x import XSource
 from tests.x_api import XApi
 from tests.x_api_refusals import too_many_connections, usage_cap_exceeded
@@ -26,7 +27,7 @@ def source(x: XApi, stall_seconds: float = 5.0) -> XSource:
 
 
 def open_stream(x: XApi, live: XSource) -> Iterator[Event]:
-    events = live.connect("")
+    events = live.connect(Resume())
     assert isinstance(next(events), Connected)
     x.wait_for_stream()
     return events
@@ -118,14 +119,14 @@ def test_partial_errors_beside_a_post_are_no_disconnect(x: XApi) -> None:
 def test_an_older_connection_is_killed(x: XApi) -> None:
     x.script.append(too_many_connections())
     with pytest.raises(Exception, match="older connection"):
-        list(source(x).connect(""))
+        list(source(x).connect(Resume()))
     assert x.kills == 1
 
 
 def test_the_monthly_cap_needs_a_person(x: XApi) -> None:
     x.script.append(usage_cap_exceeded())
     with pytest.raises(NeedsAttention, match="this month"):
-        list(source(x).connect(""))
+        list(source(x).connect(Resume()))
 
 
 def test_the_last_connect_of_a_window_is_followed_by_a_wait(x: XApi) -> None:
@@ -136,19 +137,19 @@ def test_the_last_connect_of_a_window_is_followed_by_a_wait(x: XApi) -> None:
     with pytest.raises(Closed):
         list(events)
     with pytest.raises(RateLimited) as caught:
-        list(live.connect(""))
+        list(live.connect(Resume()))
     assert x.connects == 50
     assert caught.value.retry_at is not None and caught.value.retry_at > time.time()
 
 
 def test_an_address_where_nobody_listens_is_a_network_fault() -> None:
     with pytest.raises(NetworkFault, match="refused"):
-        list(XSource("token", "http://127.0.0.1:9").connect(""))
+        list(XSource("token", "http://127.0.0.1:9").connect(Resume()))
 
 
 def test_an_address_that_is_no_x_api_says_which_variable(x: XApi) -> None:
     with pytest.raises(NeedsAttention, match="TWITTER_API_BASE_URL"):
-        list(XSource(x.token, f"{x.url}/elsewhere").connect(""))
+        list(XSource(x.token, f"{x.url}/elsewhere").connect(Resume()))
 
 
 def test_rules_are_synced_at_the_configured_address(x: XApi) -> None:
