@@ -15,6 +15,10 @@ class UnusableFile(IngestionError):
     """A file that cannot be read as posts at all."""
 
 
+class BadQuery(IngestionError, ValueError):
+    """A query of our own filter language that cannot be read; the message says where and why."""
+
+
 class NotConfigured(IngestionError):
     """A source lacks credentials or has nothing to follow."""
 
