@@ -11,6 +11,10 @@ posts_ingested = Signal()
 # before); `reason`, "deleted" or "edited".
 posts_withdrawn = Signal()
 
+# Known posts were found by more streams. Sent inside the transaction, with the posts held.
+# Argument: `links`, a list of (post id, stream id) that were not there before.
+posts_joined = Signal()
+
 # After commit: something needs a human. Arguments: `kind` (drift, model, stream, budget),
 # `message` (one line), `active` (False when it is over).
 alert_raised = Signal()

@@ -15,7 +15,7 @@ from django.utils import timezone
 from ingestion import metrics
 from ingestion.events import IncomingPost, clean, clean_json
 from ingestion.models import Post, PostQuerySet, Stream
-from ingestion.signals import posts_ingested, posts_withdrawn
+from ingestion.signals import posts_ingested, posts_joined, posts_withdrawn
 
 # Rows a statement: below SQLite's limit of parameters, above the cost of a round trip.
 CHUNK = 500
@@ -32,6 +32,15 @@ class Stored:
     duplicates: int = 0
 
 
+@dataclass
+class _Batch:
+    """What is settled once all of a batch is inserted: new rows, by source, and the links (post
+    id, stream id) of posts that were known."""
+
+    fresh: dict[str, list[Post]] = field(default_factory=lambda: defaultdict(list))
+    links: set[tuple[int, int]] = field(default_factory=set)
+
+
 def store(posts: Sequence[IncomingPost], *, announce: bool = True) -> Stored:
     """Save the posts that are new, in one transaction; link those that are known to more streams.
 
@@ -39,11 +48,12 @@ def store(posts: Sequence[IncomingPost], *, announce: bool = True) -> Stored:
     `posts_ingested` follows the commit unless `announce` is off. A few queries for each 500
     posts, whatever they hold.
     """
-    stored = Stored()
+    stored, batch = Stored(), _Batch()
     with transaction.atomic():
         streams = _existing_streams(posts)
         for source, chunk in _chunks(posts):
-            _store_chunk(source, chunk, streams, stored)
+            _store_chunk(source, chunk, streams, stored, batch)
+        _settle(batch)
         if announce and stored.post_ids:
             transaction.on_commit(
                 partial(posts_ingested.send_robust, sender=Post, post_ids=stored.post_ids)
@@ -75,7 +85,11 @@ def _chunks(posts: Sequence[IncomingPost]) -> Iterator[tuple[str, list[IncomingP
 
 
 def _store_chunk(
-    source: str, posts: Sequence[IncomingPost], streams: set[int], stored: Stored
+    source: str,
+    posts: Sequence[IncomingPost],
+    streams: set[int],
+    stored: Stored,
+    batch: _Batch,
 ) -> None:
     unique: dict[str, IncomingPost] = {}
     for post in posts:
@@ -83,21 +97,39 @@ def _store_chunk(
         if seen is not None:
             post = replace(seen, stream_ids=seen.stream_ids | post.stream_ids)
         unique[post.external_id] = post
+    _one_at_a_time(source)
     known, fresh = _insert(source, unique)
     stored.known_ids += known.values()
     stored.post_ids += (row.pk for row in fresh)
-    pks = known | {row.external_id: row.pk for row in fresh}
+    batch.fresh[source] += fresh
+    batch.links |= _links(known, unique, streams)
+    _link(_links({row.external_id: row.pk for row in fresh}, unique, streams))
+    transaction.on_commit(partial(_count, source, len(fresh), len(posts) - len(fresh)))
+
+
+def _one_at_a_time(source: str) -> None:
+    """Of one source's posts only one transaction stores at a time.
+
+    Two that each stored a version of the same post would not see the other's, and both versions
+    would count. SQLite has one writer at a time anyway.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"store:{source}"])
+
+
+def _links(
+    pks: dict[str, int], posts: dict[str, IncomingPost], streams: set[int]
+) -> set[tuple[int, int]]:
+    return {(pk, stream) for key, pk in pks.items() for stream in posts[key].stream_ids & streams}
+
+
+def _link(links: Iterable[tuple[int, int]]) -> None:
     through = Post.streams.through
     through.objects.bulk_create(
-        (
-            through(post_id=pks[key], stream_id=stream)
-            for key, post in unique.items()
-            for stream in post.stream_ids & streams
-        ),
+        (through(post_id=post, stream_id=stream) for post, stream in sorted(links)),
         ignore_conflicts=True,
     )
-    _link_edits(source, fresh)
-    transaction.on_commit(partial(_count, source, len(fresh), len(posts) - len(fresh)))
 
 
 def _count(source: str, saved: int, duplicates: int) -> None:
@@ -141,38 +173,112 @@ def _row(post: IncomingPost) -> Post:
     )
 
 
-def _link_edits(source: str, fresh: Sequence[Post]) -> None:
-    """Chain the versions of each post, oldest to newest, in whatever order they arrived."""
-    originals = {row.original_id or row.external_id for row in fresh}
-    edits = list(Post.objects.edits_of(source, originals))
-    if not edits:
-        return
-    chains: dict[str, list[Post]] = defaultdict(list)
-    for edit in edits:
-        chains[edit.original_id].append(edit)
-    for first in Post.objects.filter(source=source, external_id__in=chains):
-        chains[first.external_id].append(first)
-    moved: list[Post] = []
-    superseded: list[Post] = []
-    for chain in chains.values():
-        # Ids of versions are numbers that grow.
-        chain.sort(key=lambda post: (len(post.external_id), post.external_id))
-        for earlier, later in zip(chain, chain[1:], strict=False):
-            if later.edited_from_id != earlier.pk:
-                later.edited_from = earlier
-                moved.append(later)
-            if not earlier.is_superseded:
-                superseded.append(earlier)
+def _settle(batch: _Batch) -> None:
+    """Link known posts to further streams, and let edits take the place of what they edit.
+
+    Every post concerned is held before the first signal goes out: whoever classifies holds posts
+    before roll-ups too, so that nobody waits for the other in a circle.
+    """
+    changes = [_chained(source, fresh) for source, fresh in sorted(batch.fresh.items())]
+    moved = [post for change in changes for post in change.moved]
+    superseded = {post.pk for change in changes for post in change.superseded}
+    missing = _missing(batch.links)
+    hold({post.pk for post in moved} | superseded | {post for post, _ in missing})
     Post.objects.bulk_update(moved, ["edited_from"], batch_size=CHUNK)
-    _supersede(superseded)
+    _supersede(sorted(superseded))
+    _join(missing)
+    for source, change in zip(sorted(batch.fresh), changes, strict=True):
+        if change.orphaned:
+            _erase(source, Post.objects.filter(pk__in=change.orphaned))
 
 
-def _supersede(posts: Sequence[Post]) -> None:
-    """These no longer count: a later version does."""
-    ids = _locked(Post.objects.filter(pk__in=[post.pk for post in posts], is_superseded=False))
-    if ids:
-        Post.objects.filter(pk__in=ids).update(is_superseded=True)
-        posts_withdrawn.send(sender=Post, post_ids=ids, counted_ids=ids, reason="edited")
+@dataclass
+class _Chained:
+    """What new versions change: whose predecessor is another one now, which posts a later version
+    replaces, and which new ones belong to a post that is deleted."""
+
+    moved: list[Post] = field(default_factory=list)
+    superseded: list[Post] = field(default_factory=list)
+    orphaned: list[int] = field(default_factory=list)
+
+
+def _chained(source: str, fresh: Sequence[Post]) -> _Chained:
+    """Chain the versions of each post, oldest to newest, in whatever order they arrived."""
+    change = _Chained()
+    new = {row.pk for row in fresh}
+    for start in range(0, len(fresh), CHUNK):
+        part = fresh[start : start + CHUNK]
+        for chain in _chains(source, {row.original_id or row.external_id for row in part}):
+            for earlier, later in zip(chain, chain[1:], strict=False):
+                if later.edited_from_id != earlier.pk:
+                    later.edited_from = earlier
+                    change.moved.append(later)
+                if not earlier.is_superseded:
+                    change.superseded.append(earlier)
+            if any(post.deleted_at for post in chain):
+                change.orphaned += [post.pk for post in chain if post.pk in new]
+    return change
+
+
+def _chains(source: str, originals: set[str]) -> Iterable[list[Post]]:
+    """All stored versions, oldest first, of each of these posts that has been edited."""
+    chains: dict[str, list[Post]] = defaultdict(list)
+    for edit in Post.objects.edits_of(source, originals):
+        chains[edit.original_id].append(edit)
+    if chains:
+        for first in Post.objects.filter(source=source, external_id__in=chains):
+            chains[first.external_id].append(first)
+    for chain in chains.values():
+        # Ids of versions are numbers that grow, or grow longer.
+        chain.sort(key=lambda post: (len(post.external_id), post.external_id))
+    return chains.values()
+
+
+def _supersede(post_ids: Sequence[int]) -> None:
+    """These no longer count: a later version does. They are held."""
+    for start in range(0, len(post_ids), CHUNK):
+        part = Post.objects.filter(pk__in=post_ids[start : start + CHUNK], is_superseded=False)
+        rows = list(part.order_by("pk").values_list("pk", "deleted_at"))
+        if not rows:
+            continue
+        part.update(is_superseded=True)
+        posts_withdrawn.send(
+            sender=Post,
+            post_ids=[pk for pk, _ in rows],
+            counted_ids=[pk for pk, deleted_at in rows if deleted_at is None],
+            reason="edited",
+        )
+
+
+def _missing(links: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Those of the links that are not there."""
+    missing = set(links)
+    posts = sorted({post for post, _ in missing})
+    for start in range(0, len(posts), CHUNK):
+        there = Post.streams.through.objects.filter(post_id__in=posts[start : start + CHUNK])
+        missing -= set(there.values_list("post_id", "stream_id"))
+    return missing
+
+
+def _join(links: set[tuple[int, int]]) -> None:
+    """Link known posts to further streams. They are held, so that each link is told once."""
+    joined = _missing(links)
+    if joined:
+        _link(joined)
+        posts_joined.send(sender=Post, links=sorted(joined))
+
+
+def hold(post_ids: Iterable[int]) -> None:
+    """Hold these posts until the transaction ends, so that they neither stop nor begin to count.
+
+    Always in the order of their ids: two that hold posts wait for each other, never in a circle.
+    SQLite has one writer at a time, and needs no holding.
+    """
+    if not connection.features.has_select_for_update:
+        return
+    ids = sorted(set(post_ids))
+    for start in range(0, len(ids), CHUNK):
+        _locked(Post.objects.filter(pk__in=ids[start : start + CHUNK]))
 
 
 def _locked(posts: PostQuerySet) -> list[int]:
@@ -185,33 +291,40 @@ def _locked(posts: PostQuerySet) -> list[int]:
 def forget(source: str, external_ids: Iterable[str]) -> int:
     """Honour a deletion: text, author and raw data of these posts and all their versions go.
 
-    The rows stay, so that a late repetition does not bring the posts back. Returns how many
-    posts were forgotten now; safe to repeat.
+    The rows stay, so that a late repetition or edit does not bring the posts back. Returns how
+    many posts were forgotten now; safe to repeat.
     """
-    of_source = Post.objects.filter(source=source)
-    count = 0
     named = sorted(set(external_ids))
-    for start in range(0, len(named), CHUNK):
-        part = set(named[start : start + CHUNK])
-        first_versions = of_source.filter(external_id__in=part).exclude(original_id="")
-        roots = part | set(first_versions.values_list("original_id", flat=True))
-        count += _erase(
-            source,
-            of_source.filter(
-                Q(external_id__in=roots) | (Q(original_id__in=roots) & ~Q(original_id=""))
-            ),
-        )
-    return count
+    return sum(
+        _forget_part(source, set(named[start : start + CHUNK]))
+        for start in range(0, len(named), CHUNK)
+    )
+
+
+@transaction.atomic
+def _forget_part(source: str, named: set[str]) -> int:
+    _one_at_a_time(source)
+    of_source = Post.objects.filter(source=source)
+    edits = of_source.filter(external_id__in=named).exclude(original_id="")
+    roots = named | set(edits.values_list("original_id", flat=True))
+    versions = Q(external_id__in=roots) | (Q(original_id__in=roots) & ~Q(original_id=""))
+    return _erase(source, of_source.filter(versions))
 
 
 def forget_author(source: str, author_id: str) -> int:
     """Honour the deletion of an account: everything that it wrote is forgotten.
 
-    Returns how many posts were forgotten now; safe to repeat.
+    Returns how many posts were forgotten now; safe to repeat, as after an interruption: each
+    part commits by itself.
     """
     if not author_id:
         return 0
-    return _erase(source, Post.objects.filter(source=source, author_id=author_id))
+    theirs = Post.objects.visible().filter(source=source, author_id=author_id)
+    ids = list(theirs.order_by("pk").values_list("pk", flat=True))
+    return sum(
+        _erase(source, Post.objects.filter(pk__in=ids[start : start + CHUNK]))
+        for start in range(0, len(ids), CHUNK)
+    )
 
 
 @transaction.atomic
@@ -220,24 +333,18 @@ def _erase(source: str, posts: PostQuerySet) -> int:
     ids = _locked(posts.visible())
     if not ids:
         return 0
-    for start in range(0, len(ids), CHUNK):
-        part = Post.objects.filter(pk__in=ids[start : start + CHUNK])
-        counted = list(part.newest_edits().values_list("pk", flat=True))
-        part.update(
-            text="",
-            author_id="",
-            author_username="",
-            author_name="",
-            raw=None,
-            metrics={},
-            references=[],
-            deleted_at=timezone.now(),
-        )
-        posts_withdrawn.send(
-            sender=Post,
-            post_ids=ids[start : start + CHUNK],
-            counted_ids=counted,
-            reason="deleted",
-        )
+    erased = Post.objects.filter(pk__in=ids)
+    counted = list(erased.newest_edits().values_list("pk", flat=True))
+    erased.update(
+        text="",
+        author_id="",
+        author_username="",
+        author_name="",
+        raw=None,
+        metrics={},
+        references=[],
+        deleted_at=timezone.now(),
+    )
+    posts_withdrawn.send(sender=Post, post_ids=ids, counted_ids=counted, reason="deleted")
     transaction.on_commit(partial(metrics.POSTS.labels(source, "deleted").inc, len(ids)))
     return len(ids)
