@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import django_filters as filters
+from django.db.models import QuerySet
 
 from ingestion.models import Post, Stream, source_choices
 from modeling.models import Annotation, Category, ModelVersion, Prediction
@@ -18,6 +21,14 @@ class StreamFilter(filters.FilterSet):
 
 
 class PostFilter(filters.FilterSet):
+    versions = filters.ChoiceFilter(
+        choices=[
+            ("current", "the newest of each post"),
+            ("all", "earlier ones of edited posts too"),
+        ],
+        method="of_versions",
+        label="current (unless told otherwise) or all",
+    )
     stream = filters.ModelChoiceFilter(field_name="streams", queryset=Stream.objects.all())
     source = filters.ChoiceFilter(choices=source_choices)
     language = filters.CharFilter(field_name="lang")
@@ -27,7 +38,16 @@ class PostFilter(filters.FilterSet):
 
     class Meta:
         model = Post
-        fields = ["stream", "source", "language", "since", "until", "search"]
+        fields = ["versions", "stream", "source", "language", "since", "until", "search"]
+
+    def __init__(self, data: Any = None, *args: Any, **kwargs: Any) -> None:
+        data = data.copy() if data else {}
+        if not data.get("versions"):
+            data["versions"] = "current"
+        super().__init__(data, *args, **kwargs)
+
+    def of_versions(self, posts: QuerySet[Post], name: str, value: str) -> QuerySet[Post]:
+        return posts if value == "all" else posts.filter(is_superseded=False)
 
 
 class PredictionFilter(filters.FilterSet):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import QuerySet
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, status, viewsets
@@ -51,11 +52,16 @@ class StreamViewSet(viewsets.ModelViewSet):
 
 
 class PostViewSet(ReadOnly):
-    """Posts that their sources still show, newest first."""
+    """Posts that their sources still show, newest first; of an edited one the newest version,
+    unless `versions=all` asks for the earlier ones too."""
 
     queryset = Post.objects.visible().prefetch_related("streams")
     serializer_class = serializers.PostSerializer
     filterset_class = filters.PostFilter
+
+    def filter_queryset(self, queryset: QuerySet[Post]) -> QuerySet[Post]:
+        # `edited_from` leads to earlier versions: each has its own address.
+        return queryset if self.detail else super().filter_queryset(queryset)
 
 
 class PredictionViewSet(ReadOnly):

@@ -136,7 +136,10 @@ class PostSerializer(serializers.ModelSerializer):
             "created_at",
             "received_at",
             "conversation_id",
+            "original_id",
             "edited_from",
+            "is_superseded",
+            "references",
             "metrics",
             "streams",
         ]
@@ -189,6 +192,7 @@ class ModelVersionSerializer(serializers.ModelSerializer):
             "train_size",
             "validation_size",
             "test_size",
+            "forgotten_posts",
             "run_id",
             "created_at",
             "promoted_at",

@@ -10,7 +10,8 @@ from django.contrib import admin, messages
 from django.contrib.auth.models import User
 from django.db.models import Count, Model, QuerySet
 from django.http import HttpRequest
-from django.utils.html import format_html
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
 from django.utils.text import Truncator
 
 from ingestion.admin import EXCERPT, PostAdmin, ReadOnly
@@ -27,6 +28,7 @@ from modeling.models import (
     QualityReport,
     TrainingRun,
 )
+from modeling.selectors import versions_of
 from modeling.services.annotate import annotate, annotate_many
 from modeling.services.promote import promote
 
@@ -126,6 +128,24 @@ class LabelledPostAdmin(LabelActions, PostAdmin):
 
     form = LabelForm
     inlines = [PredictionInline, AnnotationInline]
+    readonly_fields = [*PostAdmin.readonly_fields, "versions"]
+    fields = (*PostAdmin.fields, "versions")
+
+    @admin.display(description="versions, oldest first")
+    def versions(self, post: Post) -> str:
+        return format_html_join(
+            "",
+            '<div><a href="{}">{}</a> {} UTC: {}</div>',
+            (
+                (
+                    reverse("admin:ingestion_post_change", args=[version.pk]),
+                    version.external_id,
+                    f"{version.created_at:%Y-%m-%d %H:%M}",
+                    _standing(version, post),
+                )
+                for version in versions_of(post)
+            ),
+        )
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         fieldsets = list(super().get_fieldsets(request, obj))
@@ -148,6 +168,15 @@ class LabelledPostAdmin(LabelActions, PostAdmin):
     ) -> None:
         if category := form.cleaned_data["label"]:
             annotate(obj, category, annotator=_user(request))
+
+
+def _standing(version: Post, shown: Post) -> str:
+    state = "counts"
+    if version.deleted_at:
+        state = "deleted at its source"
+    elif version.is_superseded:
+        state = "replaced by a later edit"
+    return f"{state}; this page" if version == shown else state
 
 
 @admin.register(Prediction)
@@ -210,6 +239,7 @@ class ModelVersionAdmin(ReadOnly):
         "macro_recall",
         "accuracy",
         "train_size",
+        "forgotten_posts",
         "base_model",
         "created_at",
         "promoted_at",

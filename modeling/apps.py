@@ -7,7 +7,8 @@ class ModelingConfig(AppConfig):
     name = "modeling"
 
     def ready(self) -> None:
-        from ingestion.signals import posts_ingested
+        from ingestion.signals import posts_ingested, posts_withdrawn
         from modeling import receivers
 
         posts_ingested.connect(receivers.classify_new_posts)
+        posts_withdrawn.connect(receivers.note_forgotten_posts)

@@ -72,6 +72,11 @@ class AnnotationQuerySet(models.QuerySet["Annotation"]):
         """The annotations in force; replaced ones stay as history."""
         return self.filter(replaced_at__isnull=True)
 
+    def usable(self) -> AnnotationQuerySet:
+        """Those in force whose post is not deleted. An edit leaves the label of what it replaced
+        alone: a label judges the text that the person saw."""
+        return self.current().filter(post__deleted_at__isnull=True)
+
     def since(self, moment: datetime) -> AnnotationQuerySet:
         return self.filter(created_at__gt=moment)
 
@@ -152,6 +157,12 @@ class ModelVersion(models.Model):
     )
     temperature = models.FloatField(default=1.0, validators=[MinValueValidator(0.01)])
     dataset_digest = models.CharField(max_length=64, blank=True)
+    posts = models.ManyToManyField(
+        Post, through="TrainingPost", related_name="trained_versions", editable=False
+    )
+    forgotten_posts = models.PositiveIntegerField(
+        default=0, help_text="Posts of its data set that were deleted at their source since."
+    )
     train_size = models.PositiveIntegerField(default=0)
     validation_size = models.PositiveIntegerField(default=0)
     test_size = models.PositiveIntegerField(default=0)
@@ -177,6 +188,29 @@ class ModelVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.scheme_id}/{self.version}"
+
+
+class TrainingPost(models.Model):
+    """That a version learned from a post, or was judged on it."""
+
+    class Split(models.TextChoices):
+        TRAIN = "train", "training"
+        VALIDATION = "validation", "validation"
+        TEST = "test", "test"
+
+    version = models.ForeignKey(
+        ModelVersion, on_delete=models.CASCADE, related_name="training_posts"
+    )
+    post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="training_posts")
+    split = models.CharField(max_length=10, choices=Split.choices)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["version", "post"], name="training_post_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.version_id}: {self.post_id} ({self.split})"
 
 
 class Promotion(models.Model):
@@ -205,6 +239,10 @@ class PredictionQuerySet(models.QuerySet["Prediction"]):
     def serving(self) -> PredictionQuerySet:
         """The judgement shown for each post: that of the champion of its time."""
         return self.filter(is_serving=True)
+
+    def of_current_posts(self) -> PredictionQuerySet:
+        """Of what counts: not of deleted posts, nor of versions that an edit has replaced."""
+        return self.filter(post__deleted_at__isnull=True, post__is_superseded=False)
 
 
 class Prediction(models.Model):

@@ -3,7 +3,13 @@
 from typing import Any
 
 from modeling import tasks
+from modeling.services import provenance
 
 
 def classify_new_posts(post_ids: list[int], **kwargs: Any) -> None:
     tasks.classify_posts.delay(post_ids)
+
+
+def note_forgotten_posts(post_ids: list[int], reason: str, **kwargs: Any) -> None:
+    if reason == "deleted":
+        provenance.note_forgotten(post_ids)

@@ -96,7 +96,7 @@ def labelled_rows(
     scheme: LabelScheme, *, since: datetime | None = None
 ) -> Iterator[dict[str, str]]:
     """Every annotation in force of a visible post, as plain rows for a file."""
-    annotations = Annotation.objects.current().filter(scheme=scheme, post__deleted_at__isnull=True)
+    annotations = Annotation.objects.usable().filter(scheme=scheme)
     if since is not None:
         annotations = annotations.filter(created_at__gt=since)
     rows: Iterable[Sequence[object]] = (

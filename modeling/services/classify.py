@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
-from ingestion.models import Post
+from ingestion.services.posts import hold
 from modeling import metrics, selectors, serving
 from modeling.models import Category, LabelScheme, Prediction
 from modeling.serving import Classification, Served
@@ -118,13 +118,11 @@ def _classify_chunk(
 def _store(predictions: list[Prediction], scheme: LabelScheme) -> int:
     """Insert those whose post is still unclassified.
 
-    Whoever holds the posts' locks decides: a second process finds its predictions made. SQLite
-    has one writer at a time, and needs no locks.
+    Whoever holds the posts decides: a second process finds its predictions made, and a deletion
+    or an edit comes either before them or after.
     """
     ids = [prediction.post_id for prediction in predictions]
-    if connection.features.has_select_for_update:
-        locked = Post.objects.filter(pk__in=ids).order_by("pk").select_for_update(no_key=True)
-        list(locked.values_list("pk", flat=True))
+    hold(ids)
     still = set(
         selectors.unclassified_posts(scheme).filter(pk__in=ids).values_list("pk", flat=True)
     )

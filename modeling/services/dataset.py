@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class Dataset:
     """Texts split for good: a text never moves between the sets, whatever joins later.
 
     `labels` gives the meaning of label indices; `digest` changes with any text, label or split.
+    `posts` tells the split of each post whose text is in it.
     """
 
     labels: tuple[str, ...]
@@ -32,20 +33,31 @@ class Dataset:
     validation: Labelled
     test: Labelled
     digest: str
+    posts: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass
+class _Entry:
+    """A text with its label, and the posts that say it."""
+
+    text: str
+    label: str
+    posts: set[int] = field(default_factory=set)
 
 
 def gather(scheme: LabelScheme) -> Dataset:
     """Starter corpus (for the default scheme) and annotations, which win over it.
 
-    Raises NotEnoughData for too few texts, or too few of one category.
+    An annotation labels the text that its person saw: an edited post's earlier version stays,
+    with its label, while a deleted post goes with all that was said of it. Raises NotEnoughData
+    for too few texts, or too few of one category.
     """
     labels = tuple(scheme.categories.values_list("key", flat=True))
-    by_text: dict[str, tuple[str, str]] = {}
+    by_text: dict[str, _Entry] = {}
     if scheme.key == LabelScheme.DEFAULT_KEY:
         for post in starter.labelled():
-            by_text[text.digest(post.text)] = (post.text, post.label)
-    for key, entry in _annotated(scheme).items():
-        by_text[key] = entry
+            by_text[text.digest(post.text)] = _Entry(post.text, post.label)
+    by_text.update(_annotated(scheme))
     _check(by_text, labels)
     return _split(by_text, labels)
 
@@ -58,26 +70,27 @@ def split_name(key: str) -> str:
     return "validation" if percent < TEST_PERCENT + VALIDATION_PERCENT else "train"
 
 
-def _annotated(scheme: LabelScheme) -> dict[str, tuple[str, str]]:
-    """Text digest → text and its majority label; ties and deleted posts are left out.
+def _annotated(scheme: LabelScheme) -> dict[str, _Entry]:
+    """Text digest → text, its majority label and its posts; ties and deleted ones are left out.
 
     People overrule imported labels of the same text.
     """
     votes: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
-    texts: dict[str, str] = {}
+    entries: dict[str, _Entry] = {}
     annotations = (
-        Annotation.objects.current()
-        .filter(scheme=scheme, post__deleted_at__isnull=True)
-        .values_list("post__text", "category__key", "origin")
+        Annotation.objects.usable()
+        .filter(scheme=scheme)
+        .values_list("post_id", "post__text", "category__key", "origin")
     )
-    for post_text, category, origin in annotations.iterator(chunk_size=2000):
+    for post_id, post_text, category, origin in annotations.iterator(chunk_size=2000):
         key = text.digest(post_text)
-        texts[key] = post_text
+        entries.setdefault(key, _Entry(post_text, "")).posts.add(post_id)
         votes[key][(origin, category)] += 1
     result = {}
     for key, counted in votes.items():
         if winner := _majority(counted):
-            result[key] = (texts[key], winner)
+            entries[key].label = winner
+            result[key] = entries[key]
     return result
 
 
@@ -90,8 +103,8 @@ def _majority(votes: Counter[tuple[str, str]]) -> str | None:
     return ranked[0][0]
 
 
-def _check(by_text: dict[str, tuple[str, str]], labels: tuple[str, ...]) -> None:
-    counts = Counter(label for _, label in by_text.values())
+def _check(by_text: dict[str, _Entry], labels: tuple[str, ...]) -> None:
+    counts = Counter(entry.label for entry in by_text.values())
     if len(by_text) < MINIMUM_SIZE:
         raise NotEnoughData(
             f"{len(by_text)} labelled posts are too few to train on: "
@@ -105,24 +118,27 @@ def _check(by_text: dict[str, tuple[str, str]], labels: tuple[str, ...]) -> None
         )
 
 
-def _split(by_text: dict[str, tuple[str, str]], labels: tuple[str, ...]) -> Dataset:
+def _split(by_text: dict[str, _Entry], labels: tuple[str, ...]) -> Dataset:
     sets: dict[str, tuple[list[str], list[int]]] = {
         name: ([], []) for name in ("train", "validation", "test")
     }
+    posts: dict[int, str] = {}
     seal = hashlib.sha256()
     # Sorted by hash: the order of rows in the database must not change the model.
     for key in sorted(by_text):
-        post_text, label = by_text[key]
-        seal.update(f"{key}\t{label}\n".encode())
-        texts, numbers = sets[split_name(key)]
-        texts.append(post_text)
-        numbers.append(labels.index(label))
+        entry, split = by_text[key], split_name(key)
+        seal.update(f"{key}\t{entry.label}\n".encode())
+        texts, numbers = sets[split]
+        texts.append(entry.text)
+        numbers.append(labels.index(entry.label))
+        posts |= dict.fromkeys(entry.posts, split)
     return Dataset(
         labels,
         train=Labelled(*sets["train"]),
         validation=Labelled(*sets["validation"]),
         test=Labelled(*sets["test"]),
         digest=seal.hexdigest(),
+        posts=posts,
     )
 
 

@@ -33,8 +33,8 @@ def build_report(scheme: LabelScheme, *, window: timedelta = DEFAULT_WINDOW) -> 
         raise NoChampion("no model serves yet: run `python manage.py bootstrap`")
     end = timezone.now()
     start = end - window
-    predictions = Prediction.objects.serving().filter(
-        scheme=scheme, created_at__gte=start, post__deleted_at__isnull=True
+    predictions = (
+        Prediction.objects.serving().of_current_posts().filter(scheme=scheme, created_at__gte=start)
     )
     rows = list(
         predictions.order_by("-id").values_list(

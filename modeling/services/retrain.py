@@ -85,7 +85,7 @@ def evaluate_triggers(scheme: LabelScheme) -> dict[str, dict[str, Any]]:
     champion = ModelVersion.objects.champions().filter(scheme=scheme).first()
     last = scheme.runs.filter(status=TrainingRun.Status.SUCCEEDED).first()
     since = last.created_at if last else None
-    labels = Annotation.objects.current().filter(scheme=scheme)
+    labels = Annotation.objects.usable().filter(scheme=scheme)
     new_labels = (labels.since(since) if since else labels).values("post").distinct().count()
     confidence = _mean_confidence(champion)
     report = scheme.reports.first()

@@ -22,7 +22,7 @@ from modeling.ml.evaluation import Evaluation, evaluate
 from modeling.ml.export import export_onnx
 from modeling.ml.training import TrainingArguments, TrainingOutcome, fine_tune
 from modeling.models import LabelScheme, ModelVersion, TrainingRun
-from modeling.services import gate
+from modeling.services import gate, provenance
 from modeling.services.dataset import Dataset, gather
 from modeling.services.promote import promote
 
@@ -152,7 +152,7 @@ def _register(
             for epoch in outcome.history
         ],
     )
-    version = ModelVersion.objects.create(
+    version = ModelVersion(
         scheme=run.scheme,
         version=registered.version,
         run_id=registered.run_id,
@@ -171,9 +171,11 @@ def _register(
         artifact_uri=registered.artifact_uri,
         artifact_digests=artifact.digests(folder),
     )
-    run.version = version
-    run.parameters = parameters
-    run.save(update_fields=["version", "parameters"])
+    with transaction.atomic():
+        version.save()
+        provenance.record(version, dataset.posts)
+        run.version, run.parameters = version, parameters
+        run.save(update_fields=["version", "parameters"])
     return version
 
 
