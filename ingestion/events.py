@@ -78,6 +78,8 @@ class IncomingPost:
     references: tuple[Reference, ...] = ()
     raw: Mapping[str, Any] | None = None
     stream_ids: frozenset[int] = frozenset()
+    # When it reached us; storing may come later. None means now.
+    received_at: datetime | None = None
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -98,16 +100,21 @@ class IncomingPost:
 
 @dataclass(frozen=True, slots=True)
 class PostDeleted:
-    """The source asks that these posts, in all their versions, be forgotten."""
+    """The source asks that these posts, in all their versions, be forgotten.
+
+    `source` is whose ids they are, "" the connection's own: a dump may be of another source.
+    """
 
     external_ids: tuple[str, ...]
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorDeleted:
-    """The source asks that everything of this author be forgotten."""
+    """The source asks that everything of this author be forgotten; `source` as above."""
 
     author_id: str
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,3 +24,14 @@ RECONNECTS = Counter(
     "Connections that were lost, by cause.",
     ["source", "reason"],
 )
+GAPS = Counter(
+    "sentiment_stream_gaps_total",
+    "Outages of a source, by cause.",
+    ["source", "cause"],
+)
+SPILLED = Gauge(
+    "sentiment_stream_spilled_bytes",
+    "Waiting in the write-ahead file for the database.",
+    ["source"],
+    multiprocess_mode="mostrecent",
+)

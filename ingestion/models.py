@@ -38,8 +38,12 @@ class StreamQuerySet(models.QuerySet["Stream"]):
         return self.filter(is_active=True)
 
     def followed(self) -> StreamQuerySet:
-        """Active, and not held by the spend governor."""
-        return self.filter(is_active=True, held_at__isnull=True)
+        """Active, not held by the spend governor, and naming something to follow.
+
+        Streams of files that were imported once name nothing.
+        """
+        wanted = self.filter(is_active=True, held_at__isnull=True)
+        return wanted.exclude(source=Source.FILE, query="")
 
     def of_source(self, source: str) -> StreamQuerySet:
         return self.filter(source=source)
@@ -387,6 +391,9 @@ class DailyUsage(models.Model):
         help_text="Empty for the whole source. A post of two streams counts in both.",
     )
     posts_read = models.PositiveBigIntegerField(default=0)
+    looked_up = models.PositiveBigIntegerField(
+        default=0, help_text="Posts asked for again, to see whether they still stand."
+    )
     last_post_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

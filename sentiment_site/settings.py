@@ -271,7 +271,22 @@ TWITTER_ACCESS_SECRET = env.text("TWITTER_ACCESS_SECRET")
 TWITTER_BEARER_TOKEN = env.text("TWITTER_BEARER_TOKEN")
 TWITTER_API_BASE_URL = env.text("TWITTER_API_BASE_URL", "https://api.twitter.com")
 TWITTER_MONTHLY_POST_BUDGET = env.integer("TWITTER_MONTHLY_POST_BUDGET", 0, low=0)
+TWITTER_POST_PRICE = env.decimal("TWITTER_POST_PRICE", 0.005, low=0, high=1000)
+TWITTER_BACKFILL_MINUTES = env.integer("TWITTER_BACKFILL_MINUTES", 0, low=0, high=5)
+TWITTER_SEARCH_LAG_SECONDS = env.decimal("TWITTER_SEARCH_LAG_SECONDS", 10, low=0, high=300)
 STORE_RAW_POSTS = env.boolean("STORE_RAW_POSTS")
+RSS_POLL_SECONDS = env.decimal("RSS_POLL_SECONDS", 300, low=15, high=86_400)
+# Feeds and the like are addresses that users type: inside the own network only when asked for.
+SOURCES_ALLOW_PRIVATE_ADDRESSES = env.boolean("SOURCES_ALLOW_PRIVATE_ADDRESSES")
+# Empty: the public hosts of the version.
+BLUESKY_JETSTREAM_HOSTS = env.items("BLUESKY_JETSTREAM_HOSTS")
+BLUESKY_JETSTREAM_VERSION = env.integer("BLUESKY_JETSTREAM_VERSION", 1, low=1, high=2)
+# Where posts wait while the database is away, and how much of them for each source.
+SPILL_DIR = VAR_DIR / "spill"
+SPILL_MAX_MB = env.integer("SPILL_MAX_MB", 256, low=1)
+# After a stop on purpose, a paid source's missed posts are fetched of itself only if it was short.
+GAP_FILL_AFTER_STOP_MINUTES = env.integer("GAP_FILL_AFTER_STOP_MINUTES", 15, low=0)
+TWITTER_DELETION_CHECKS_PER_DAY = env.integer("TWITTER_DELETION_CHECKS_PER_DAY", 500, low=0)
 
 # --- Model ------------------------------------------------------------------------------------
 

@@ -1,9 +1,10 @@
 """What ingestion does; commands, tasks, the admin and the apps above call these."""
 
-from ingestion.services.posts import Stored, forget, store
-from ingestion.services.streaming import Tally, run_stream
+from ingestion.services.posts import Stored, forget, forget_author, store
+from ingestion.services.streaming import run_stream
 from ingestion.services.streams import follow_query, switch_streams, sync_streams
 from ingestion.services.supervise import ensure_streams, stop_streams
+from ingestion.services.tally import Tally
 
 __all__ = [
     "Stored",
@@ -11,6 +12,7 @@ __all__ = [
     "ensure_streams",
     "follow_query",
     "forget",
+    "forget_author",
     "run_stream",
     "stop_streams",
     "store",

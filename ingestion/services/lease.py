@@ -25,7 +25,10 @@ class Lease:
         self.owner = f"{socket.gethostname()[:64]}:{os.getpid()}:{uuid4().hex[:8]}"
 
     def acquire(self) -> Connection | None:
-        """The connection's row when nobody else holds it; then it is ours."""
+        """The connection's row when nobody else holds it; then it is ours.
+
+        Its status is still what the last holder left: how it ended.
+        """
         now = timezone.now()
         Connection.objects.get_or_create(source=self.source)
         taken = (
@@ -34,7 +37,6 @@ class Lease:
             .update(
                 lease_owner=self.owner,
                 lease_expires_at=now + LEASE,
-                status=Connection.Status.CONNECTING,
                 next_attempt_at=None,
                 updated_at=now,
             )

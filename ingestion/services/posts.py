@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,6 +15,7 @@ from django.utils import timezone
 from ingestion import metrics
 from ingestion.events import IncomingPost, clean, clean_json
 from ingestion.models import Post, PostQuerySet, Stream
+from ingestion.services import usage
 from ingestion.signals import posts_ingested, posts_joined, posts_withdrawn
 
 # Rows a statement: below SQLite's limit of parameters, above the cost of a round trip.
@@ -34,11 +35,13 @@ class Stored:
 
 @dataclass
 class _Batch:
-    """What is settled once all of a batch is inserted: new rows, by source, and the links (post
-    id, stream id) of posts that were known."""
+    """What is settled once all of a batch is inserted: new rows, by source, the links (post id,
+    stream id) of posts that were known, and how many new posts each source (under None) and
+    stream had."""
 
     fresh: dict[str, list[Post]] = field(default_factory=lambda: defaultdict(list))
     links: set[tuple[int, int]] = field(default_factory=set)
+    reads: dict[str, Counter[int | None]] = field(default_factory=lambda: defaultdict(Counter))
 
 
 def store(posts: Sequence[IncomingPost], *, announce: bool = True) -> Stored:
@@ -54,6 +57,8 @@ def store(posts: Sequence[IncomingPost], *, announce: bool = True) -> Stored:
         for source, chunk in _chunks(posts):
             _store_chunk(source, chunk, streams, stored, batch)
         _settle(batch)
+        for source, reads in sorted(batch.reads.items()):
+            usage.count(source, reads)
         if announce and stored.post_ids:
             transaction.on_commit(
                 partial(posts_ingested.send_robust, sender=Post, post_ids=stored.post_ids)
@@ -103,7 +108,10 @@ def _store_chunk(
     stored.post_ids += (row.pk for row in fresh)
     batch.fresh[source] += fresh
     batch.links |= _links(known, unique, streams)
-    _link(_links({row.external_id: row.pk for row in fresh}, unique, streams))
+    links = _links({row.external_id: row.pk for row in fresh}, unique, streams)
+    _link(links)
+    batch.reads[source].update(stream for _, stream in links)
+    batch.reads[source][None] += len(fresh)
     transaction.on_commit(partial(_count, source, len(fresh), len(posts) - len(fresh)))
 
 
@@ -165,6 +173,7 @@ def _row(post: IncomingPost) -> Post:
         author_username=post.author_username,
         author_name=post.author_name,
         created_at=post.created_at,
+        received_at=post.received_at or timezone.now(),
         conversation_id=post.conversation_id,
         original_id=post.edit_history[0] if post.edit_history else "",
         metrics=dict(post.metrics),

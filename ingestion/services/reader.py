@@ -3,58 +3,52 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+import time
+from datetime import UTC, datetime, timedelta
 
 from django.db import DatabaseError, connections
 from django.utils import timezone
 
 from ingestion.backoff import Backoff
-from ingestion.events import Checkpoint, Connected, Event
+from ingestion.events import Checkpoint, Connected
 from ingestion.exceptions import Closed, NeedsAttention, NothingFollowed, SourceError
 from ingestion.models import Stream
+from ingestion.services.buffer import Buffer, SpillFull
+from ingestion.services.journal import Began, Idle, Item, Lost, News
 from ingestion.services.streams import sync_streams
 from ingestion.sources import LiveSource, Resume
 
 logger = logging.getLogger(__name__)
 
-# The reader waits when so many events wait: memory is bounded, the socket's buffer holds on.
-BUFFER = 5000
 # How soon a changed stream is followed on the open connection.
 WATCH_SECONDS = 2.0
 IDLE_SECONDS = 2.0
 
 
-@dataclass(frozen=True)
-class Lost:
-    """The connection ended; the next attempt is at `retry_at`."""
+class BufferFull(SourceError):
+    """The database has been away, or slow, for so long that nothing more can be kept."""
 
-    error: SourceError
-    retry_at: datetime
-
-
-@dataclass(frozen=True)
-class Ended:
-    """The reader reads no more: `error` is why, None when it was asked to stop."""
-
-    error: Exception | None
+    kind = "buffer_full"
 
 
 class Reader:
     """Two threads: one listens, one keeps the source's rules in step with the streams."""
 
-    def __init__(self, source: LiveSource, cursor: str) -> None:
-        self.events: queue.Queue[Event | Lost | Ended] = queue.Queue(BUFFER)
+    def __init__(self, source: LiveSource, buffer: Buffer, resume: Resume) -> None:
+        # Why reading ended for good; None when it was asked to stop.
+        self.error: Exception | None = None
         self._source = source
-        self._cursor = cursor
+        self._buffer = buffer
+        self._cursor = resume.cursor
+        self._covered_until = resume.covered_until
+        self._heard_at: float | None = None
         self._stop = threading.Event()
         # Set when the streams have changed, or when it is time to stop.
         self._changed = threading.Event()
-        self._abandoned = threading.Event()
         self._sync_lock = threading.Lock()
-        self._followed: object = None
+        self._followed: list[tuple[object, ...]] | None = None
+        self._is_idle = False
         self._backoff = Backoff()
         name = source.name
         self._threads = [
@@ -62,7 +56,9 @@ class Reader:
             threading.Thread(target=self._watch, name=f"{name}-rules", daemon=True),
         ]
 
-    def start(self) -> None:
+    def start(self, cause: str, message: str) -> None:
+        """Begin to read; the ledger learns why nothing was read until now."""
+        self._put(Began(cause, message), is_small=True)
         for thread in self._threads:
             thread.start()
 
@@ -76,20 +72,14 @@ class Reader:
         self._changed.set()
         self._source.disconnect()
 
-    def abandon(self) -> None:
-        """Nobody takes events any more."""
-        self._abandoned.set()
-
     def _listen(self) -> None:
-        error: Exception | None = None
         try:
             while not self._stop.is_set():
                 self._listen_once()
-        except Exception as caught:
+        except Exception as error:
             # Not swallowed: the runner raises it in the caller's thread.
-            error = caught
+            self.error = error
         finally:
-            self._put(Ended(error))
             connections.close_all()
 
     def _listen_once(self) -> None:
@@ -102,51 +92,89 @@ class Reader:
             logger.warning("streams of %s cannot be read: %s", self._source.name, error)
             connections.close_all()
             self._stop.wait(IDLE_SECONDS)
+        except SpillFull as error:
+            self._source.disconnect()
+            self._lose(BufferFull(str(error)), 0)
+            logger.error("%s is left until the database has caught up: %s", self._name, error)
+            self._buffer.wait_for_room(self._stop)
         except SourceError as error:
-            delay = self._backoff.delay(error)
-            self._put(Lost(error, timezone.now() + timedelta(seconds=delay)))
-            if not isinstance(error, NothingFollowed):
-                self._stop.wait(delay)
-            elif not self._stop.is_set():
-                # A corrected stream is worth an attempt at once.
-                self._changed.wait(delay)
+            self._wait_after(error)
+        except Exception as error:
+            # One bad message, or a fault in a source's own code, must not end the stream.
+            logger.exception("%s failed in an unforeseen way", self._name)
+            self._source.disconnect()
+            self._wait_after(SourceError(f"{type(error).__name__}: {error}"))
+
+    @property
+    def _name(self) -> str:
+        return self._source.name
+
+    def _wait_after(self, error: SourceError) -> None:
+        delay = self._backoff.delay(error)
+        self._lose(error, delay)
+        if not isinstance(error, NothingFollowed):
+            self._stop.wait(delay)
+        elif not self._stop.is_set():
+            # A corrected stream is worth an attempt at once.
+            self._changed.wait(delay)
+
+    def _lose(self, error: SourceError, delay: float) -> None:
+        """Say that the connection is gone; what was heard until now is in the buffer."""
+        if not self._stop.is_set():
+            retry_at = timezone.now() + timedelta(seconds=delay)
+            self._put(Lost(error.kind, str(error), retry_at), is_small=True)
 
     def _deliver(self) -> None:
         """Connect and hand over what comes, until the source raises why it ended."""
         if not self._sync():
-            self._stop.wait(IDLE_SECONDS)
+            if not self._is_idle:
+                self._put(Idle(), is_small=True)
+                self._is_idle = True
+            self._changed.wait(IDLE_SECONDS)
             return
-        for event in self._source.connect(Resume(self._cursor)):
+        self._is_idle = False
+        for event in self._source.connect(Resume(self._cursor, self._heard())):
             self._put(event)
-            if isinstance(event, Connected):
-                self._backoff.connected()
-            elif isinstance(event, Checkpoint):
+            self._heard_at = time.time()
+            if isinstance(event, Checkpoint):
                 self._cursor = event.cursor
-        if not self._stop.is_set():
-            raise Closed(f"{self._source.name} closed the connection")
+            elif isinstance(event, Connected):
+                self._backoff.connected()
+                # Asked to stop in the instant of connecting.
+                if self._stop.is_set():
+                    self._source.disconnect()
+        if not self._stop.is_set() and self._followed:
+            raise Closed(f"{self._name} closed the connection")
 
-    def _put(self, event: Event | Lost | Ended) -> None:
-        """Hand over; waits while the buffer is full, so nothing is dropped."""
-        while not self._abandoned.is_set():
-            try:
-                self.events.put(event, timeout=0.2)
-            except queue.Full:
-                continue
-            return
+    def _heard(self) -> datetime | None:
+        """Until when everything is in the buffer, which outlives the connection."""
+        if self._heard_at is None:
+            return self._covered_until
+        return datetime.fromtimestamp(self._heard_at, UTC)
+
+    def _put(self, event: News, *, is_small: bool = False) -> None:
+        """Hand over; never waits for the database. Raises SpillFull."""
+        self._buffer.put(Item(time.time(), event), is_small=is_small)
 
     def _sync(self) -> bool:
         """Bring the source's rules in step; False when there is nothing to follow."""
         with self._sync_lock:
-            wanted = self._wanted()
-            if not wanted:
-                return False
-            sync_streams(self._source)
+            try:
+                wanted = self._wanted()
+                if wanted:
+                    sync_streams(self._source)
+            except DatabaseError:
+                # Away for a moment: what was followed stands, and posts must not be missed.
+                if not self._followed:
+                    raise
+                connections.close_all()
+                return True
             self._followed = wanted
-            return True
+            return bool(wanted)
 
     def _wanted(self) -> list[tuple[object, ...]]:
-        active = Stream.objects.active().of_source(self._source.name).order_by("pk")
-        return list(active.values_list("pk", "query", "languages"))
+        followed = Stream.objects.followed().of_source(self._name).order_by("pk")
+        return list(followed.values_list("pk", "query", "languages", "sample_percent"))
 
     def _watch(self) -> None:
         try:
@@ -159,9 +187,15 @@ class Reader:
         try:
             with self._sync_lock:
                 wanted = self._wanted()
-                if self._followed is not None and wanted != self._followed:
-                    sync_streams(self._source)
-                    self._followed = wanted
-                    self._changed.set()
+                if self._followed is None or wanted == self._followed:
+                    return
+                sync_streams(self._source)
+                self._followed = wanted
+                self._changed.set()
         except (SourceError, DatabaseError) as error:
-            logger.warning("streams of %s not synced, trying again: %s", self._source.name, error)
+            logger.warning("streams of %s not synced, trying again: %s", self._name, error)
+            connections.close_all()
+            return
+        if not wanted:
+            # A paid source may go on for a while with rules that are gone.
+            self._source.disconnect()

@@ -6,12 +6,11 @@ import logging
 from collections.abc import Iterable
 
 from django.db import IntegrityError, transaction
-from django.db.models import F
 from django.utils import timezone
 
 from ingestion import sources
 from ingestion.exceptions import NotConfigured, QueryTaken
-from ingestion.models import MonthlyUsage, Stream
+from ingestion.models import Stream
 from ingestion.sources import Followed, LiveSource
 
 logger = logging.getLogger(__name__)
@@ -57,13 +56,13 @@ def switch_streams(stream_ids: Iterable[int], *, is_active: bool) -> tuple[int, 
 
 
 def sync_streams(source: LiveSource | str) -> Followed:
-    """Make the source follow exactly the active streams; what it refuses is shown on them.
+    """Make the source follow exactly the followed streams; what it refuses is shown on them.
 
     Raises SourceError when the source cannot be asked, NotConfigured without credentials.
     """
     if isinstance(source, str):
         source = sources.create(source)
-    streams = list(Stream.objects.active().of_source(source.name))
+    streams = list(Stream.objects.followed().of_source(source.name))
     followed = source.follow(streams)
     with transaction.atomic():
         for stream in streams:
@@ -71,7 +70,7 @@ def sync_streams(source: LiveSource | str) -> Followed:
             error = followed.refused.get(stream.pk, "")
             if (stream.rule_id, stream.last_error) != (rule_id, error):
                 Stream.objects.filter(pk=stream.pk).update(rule_id=rule_id, last_error=error)
-        paused = Stream.objects.of_source(source.name).filter(is_active=False)
+        paused = Stream.objects.of_source(source.name).exclude(pk__in=[s.pk for s in streams])
         paused.exclude(rule_id="", last_error="").update(rule_id="", last_error="")
     for pk, reason in followed.refused.items():
         logger.warning("stream %d is not followed: %s", pk, reason)
@@ -83,12 +82,3 @@ def sync_streams(source: LiveSource | str) -> Followed:
             "; ".join(followed.foreign[:5]),
         )
     return followed
-
-
-def record_usage(source: str, posts: int, budget: int) -> None:
-    """Count posts read from a paid source in the running month."""
-    month = timezone.now().date().replace(day=1)
-    row, _ = MonthlyUsage.objects.get_or_create(
-        source=source, month=month, stream=None, defaults={"budget": budget}
-    )
-    MonthlyUsage.objects.filter(pk=row.pk).update(posts_read=F("posts_read") + posts)

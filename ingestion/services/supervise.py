@@ -51,7 +51,7 @@ def _start(name: str) -> bool:
     running = _running.get(name)
     if running is not None and running.thread.is_alive():
         return False
-    if not Stream.objects.active().of_source(name).exists() or not _is_due(name):
+    if not Stream.objects.followed().of_source(name).exists() or not _is_due(name):
         return False
     try:
         source = sources.create(name)

@@ -1,0 +1,291 @@
+"""The writing half of a run: stores what the reader hands over, and keeps the books."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
+
+from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections
+from django.db.models import F
+from django.utils import timezone
+
+from ingestion import metrics
+from ingestion.events import (
+    AuthorDeleted,
+    CaughtUp,
+    Checkpoint,
+    Connected,
+    Heartbeat,
+    IncomingPost,
+    Malformed,
+    PostDeleted,
+    malformed,
+)
+from ingestion.exceptions import IngestionError, StreamHeld
+from ingestion.models import Connection
+from ingestion.services import dead_letters, gaps
+from ingestion.services.journal import Began, Idle, Item, Lost
+from ingestion.services.lease import RENEW_SECONDS, Lease
+from ingestion.services.posts import Stored, forget, forget_author, store
+from ingestion.services.tally import Tally
+from ingestion.signals import alert_raised
+from ingestion.sources import LiveSource
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# A connection that is down for longer is told to people.
+ALERT_SECONDS = 60.0
+LONGEST_RETRY = 2.0
+LOG_SECONDS = 30.0
+
+
+def _as_received(post: IncomingPost, item: Item) -> IncomingPost:
+    """One that waited on file says when it came."""
+    return replace(post, received_at=item.moment) if item.at < time.time() - 1 else post
+
+
+class Away(IngestionError):
+    """The database is away, and it is time to stop."""
+
+
+class Writer:
+    """Stores items in order. All of it may be repeated: what is stored already stays as it is."""
+
+    def __init__(
+        self,
+        source: LiveSource,
+        lease: Lease,
+        connection: Connection,
+        tally: Tally,
+        may_stop: Callable[[], bool],
+    ) -> None:
+        self._source = source
+        self._lease = lease
+        self._tally = tally
+        self._may_stop = may_stop
+        self._cursor = connection.cursor
+        self._covered = connection.covered_until
+        self._has_alerted = connection.status == Connection.Status.FAILED
+        self._down_since: float | None = None
+        self._is_connected = False
+        self._is_replaying = False
+        self._renewed = time.monotonic()
+        self.heard: datetime | None = None
+
+    def write(self, items: Sequence[Item]) -> None:
+        """Posts first; then deletions, the ledger, counters, cursor and status.
+
+        Waits for the database as long as it takes. Raises Away when it may not wait any longer,
+        and StreamHeld when another process has taken over; the items are stored then.
+        """
+        changes: dict[str, Any] = {}
+        posts = [
+            replace(item.event, received_at=item.moment)
+            if item.at < time.time() - 1
+            else item.event
+            for item in items
+            if isinstance(item.event, IncomingPost)
+        ]
+        if posts:
+            self._store(posts, changes)
+        for item in items:
+            event = item.event
+            self._cover(item)
+            # Most are posts, which are done with.
+            if not isinstance(event, IncomingPost | Heartbeat):
+                self._note(event, item.moment, changes)
+        self._forget(items)
+        if changes or time.monotonic() - self._renewed > RENEW_SECONDS:
+            self._renew(changes)
+
+    def _store(self, posts: list[IncomingPost], changes: dict[str, Any]) -> None:
+        stored = self.persist(lambda: self._store_all(posts))
+        newest = max(post.created_at for post in posts)
+        self._tally.delay_seconds = (timezone.now() - newest).total_seconds()
+        metrics.LAG.labels(self._source.name).set(self._tally.delay_seconds)
+        self._count(changes, "received", len(posts))
+        self._count(changes, "saved", len(stored.post_ids))
+        self._count(changes, "duplicates", stored.duplicates)
+
+    def _store_all(self, posts: Sequence[IncomingPost]) -> Stored:
+        try:
+            return store(posts)
+        except (OperationalError, InterfaceError):
+            raise
+        except (DatabaseError, ValueError) as error:
+            if len(posts) == 1:
+                self._put_aside(posts[0], error)
+                return Stored()
+            # One of them is poison: halves find it, and the others are stored.
+            middle = len(posts) // 2
+            first, second = self._store_all(posts[:middle]), self._store_all(posts[middle:])
+            return Stored(
+                first.post_ids + second.post_ids,
+                first.known_ids + second.known_ids,
+                first.duplicates + second.duplicates,
+            )
+
+    def _put_aside(self, post: IncomingPost, error: Exception) -> None:
+        logger.exception("%s:%s cannot be stored", post.source, post.external_id)
+        message = json.dumps(dict(post.raw or {"id": post.external_id, "text": post.text}))
+        letter = malformed(f"the database refused it: {error}", message.encode())
+        dead_letters.keep(self._source.name, [letter])
+
+    def _forget(self, items: Sequence[Item]) -> None:
+        gone = [
+            key
+            for item in items
+            if isinstance(item.event, PostDeleted)
+            for key in item.event.external_ids
+        ]
+        if gone:
+            self._tally.deleted += self.persist(lambda: forget(self._source.name, gone))
+        for item in items:
+            if isinstance(item.event, AuthorDeleted):
+                author = partial(forget_author, self._source.name, item.event.author_id)
+                self._tally.deleted += self.persist(author)
+
+    def _cover(self, item: Item) -> None:
+        """Everything that came until then is stored, unless a replay is still under way."""
+        if isinstance(item.event, Lost | Idle | Began):
+            return
+        self.heard = item.moment
+        if self._is_connected and not self._is_replaying:
+            self._covered = max(self._covered or item.moment, item.moment)
+
+    def _note(self, event: Any, moment: datetime, changes: dict[str, Any]) -> None:
+        if isinstance(event, Malformed):
+            self._note_malformed(event, changes)
+        elif isinstance(event, Checkpoint):
+            self._cursor = changes["cursor"] = event.cursor
+        elif isinstance(event, Connected):
+            self._note_connected(event, moment, changes)
+        elif isinstance(event, CaughtUp):
+            self._is_replaying = False
+            self._covered = moment
+            self.persist(lambda: gaps.finish_replay(self._source, event))
+        elif isinstance(event, Lost):
+            self._note_lost(event, moment, changes)
+        elif isinstance(event, Began):
+            self.note_gap(event.cause, event.message)
+            self._set_status(changes, Connection.Status.CONNECTING, "")
+        elif isinstance(event, Idle):
+            self._note_idle(moment, changes)
+
+    def _note_malformed(self, event: Malformed, changes: dict[str, Any]) -> None:
+        name = self._source.name
+        self._count(changes, "malformed", 1)
+        metrics.POSTS.labels(name, "malformed").inc()
+        logger.warning("%s sent a message that was put aside: %s", name, event.reason)
+        self.persist(lambda: dead_letters.keep(name, [event]))
+
+    def _note_connected(self, event: Connected, moment: datetime, changes: dict[str, Any]) -> None:
+        gap = self.persist(lambda: gaps.close_gap(self._source, moment, replays=event.replays))
+        self._is_connected = True
+        self._is_replaying = event.replays and gap is not None
+        if not self._is_replaying:
+            self._covered = moment
+        self._down_since = None
+        self._set_status(changes, Connection.Status.CONNECTED, "")
+        changes |= {"connected_at": moment, "next_attempt_at": None}
+        if self._has_alerted:
+            self._alert(f"{self._title} streams again.", active=False)
+
+    def _note_lost(self, event: Lost, moment: datetime, changes: dict[str, Any]) -> None:
+        logger.warning("%s: %s", self._source.name, event.message)
+        self.note_gap(event.kind, event.message)
+        self._is_connected = self._is_replaying = False
+        self._down_since = self._down_since or moment.timestamp()
+        self._set_status(changes, Connection.Status.WAITING, event.message)
+        changes["next_attempt_at"] = event.retry_at
+        self._count(changes, "reconnects", 1)
+        metrics.RECONNECTS.labels(self._source.name, event.kind).inc()
+
+    def note_gap(self, cause: str, detail: str) -> None:
+        """Nothing comes from here on; a gap that is open goes on."""
+        covered = self._covered
+        if covered is not None:
+            self.persist(
+                lambda: gaps.open_gap(self._source.name, covered, cause, detail, self._cursor)
+            )
+
+    def _note_idle(self, moment: datetime, changes: dict[str, Any]) -> None:
+        self.persist(lambda: gaps.close_gap(self._source, moment, replays=False))
+        self._is_connected = self._is_replaying = False
+        self._covered = self._down_since = None
+        self._set_status(changes, Connection.Status.IDLE, "")
+
+    def _count(self, changes: dict[str, Any], name: str, number: int) -> None:
+        setattr(self._tally, name, getattr(self._tally, name) + number)
+        changes[name] = changes.get(name, F(name)) + number
+
+    def _set_status(self, changes: dict[str, Any], status: str, error: str) -> None:
+        self._tally.status = status
+        self._tally.last_error = error
+        changes |= {"status": status, "last_error": error}
+        metrics.CONNECTED.labels(self._source.name).set(status == Connection.Status.CONNECTED)
+
+    def books(self) -> dict[str, Any]:
+        """What the connection's row says of how far everything is stored."""
+        return {
+            "covered_until": self._covered,
+            "last_event_at": self.heard,
+            "spilled_bytes": self._tally.spilled_bytes,
+        }
+
+    def _renew(self, changes: dict[str, Any]) -> None:
+        books = self.books()
+        if self.heard is None:
+            del books["last_event_at"]
+        held = self.persist(lambda: self._lease.renew(**books, **changes))
+        self._renewed = time.monotonic()
+        if not held:
+            raise StreamHeld(f"another process has taken over {self._source.name}")
+
+    def alert_if_down(self) -> None:
+        """Tell people, once, when the connection has been away for a while."""
+        if self._down_since is None or self._has_alerted:
+            return
+        seconds = time.time() - self._down_since
+        if seconds > ALERT_SECONDS:
+            since = datetime.fromtimestamp(self._down_since, UTC)
+            self._alert(
+                f"{self._title} is away since {since:%H:%M} UTC: {self._tally.last_error}",
+                active=True,
+            )
+
+    def alert_of_failure(self, error: Exception) -> None:
+        self._alert(f"{self._title} is not streamed any more: {error}", active=True)
+
+    @property
+    def _title(self) -> str:
+        return str(Connection(source=self._source.name).get_source_display())
+
+    def _alert(self, message: str, *, active: bool) -> None:
+        self._has_alerted = active
+        alert_raised.send_robust(sender=None, kind="stream", message=message, active=active)
+
+    def persist(self, write: Callable[[], T]) -> T:
+        """Do `write`, which is safe to repeat, again until the database is back. Raises Away."""
+        wait = 0.1
+        told = float("-inf")
+        while True:
+            try:
+                return write()
+            except (OperationalError, InterfaceError) as error:
+                close_old_connections()
+                if self._may_stop():
+                    raise Away(f"the database is away: {error}") from error
+                if time.monotonic() - told > LOG_SECONDS:
+                    logger.warning("the database takes no writes, posts are kept: %s", error)
+                    told = time.monotonic()
+                time.sleep(wait)
+                wait = min(wait * 2, LONGEST_RETRY)
