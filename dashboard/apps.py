@@ -8,8 +8,10 @@ class DashboardConfig(AppConfig):
 
     def ready(self) -> None:
         from dashboard import receivers
-        from ingestion.signals import alert_raised
+        from ingestion.signals import alert_raised, posts_joined, posts_withdrawn
         from modeling.signals import predictions_created
 
         predictions_created.connect(receivers.count_predictions)
+        posts_withdrawn.connect(receivers.withdraw_posts)
+        posts_joined.connect(receivers.join_streams)
         alert_raised.connect(receivers.tell_browsers)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from django.db import connection
+from django.db.models import Q
 
 from dashboard.models import SentimentBucket
 from dashboard.selectors import stream_ids_of
@@ -14,24 +15,88 @@ from ingestion.models import Post
 from modeling.models import Prediction
 
 Key = tuple[datetime, int | None, int]
+# By key: how many posts, and the sum of their confidence.
+Totals = dict[Key, list[float]]
 
 # Parameters a statement stay below SQLite's limit of 32,766.
 _ROWS_A_STATEMENT = 2000
+_MINUTES_A_STATEMENT = 500
+# Any number that is no other lock's of this database.
+_LOCK = 20_260_301
 
 
 def add(predictions: Sequence[Prediction]) -> None:
-    """Count new serving predictions, within the transaction that wrote them.
+    """Count new serving predictions, within the transaction that wrote them."""
+    ids = [prediction.post_id for prediction in predictions]
+    created = dict(Post.objects.filter(pk__in=ids).values_list("pk", "created_at"))
+    streams = stream_ids_of(ids)
+    totals = _totals(
+        (created[p.post_id], (None, *streams[p.post_id]), p.category_id, p.confidence)
+        for p in predictions
+    )
+    _add(totals)
 
-    One upsert a statement, rows in a fixed order: two workers wait for each other but never
-    dead-lock, and a count is never lost.
+
+def withdraw(post_ids: Sequence[int]) -> None:
+    """Take off posts that counted and no longer do, within the transaction that says so.
+
+    The posts are held: what is judged of them is committed, or never will be.
     """
-    totals: dict[Key, list[float]] = defaultdict(lambda: [0, 0.0])
-    for prediction, created_at, streams in _with_posts(predictions):
+    streams = stream_ids_of(post_ids)
+    totals = _totals(
+        (created_at, (None, *streams[post_id]), category, confidence)
+        for post_id, created_at, category, confidence in _judged(post_ids)
+    )
+    _subtract(totals)
+
+
+def join(links: Iterable[tuple[int, int]]) -> None:
+    """Count known posts in further streams (post id, stream id), if they count. They are held."""
+    streams: dict[int, list[int]] = defaultdict(list)
+    for post_id, stream_id in links:
+        streams[post_id].append(stream_id)
+    current = Post.objects.current().filter(pk__in=streams)
+    totals = _totals(
+        (created_at, streams[post_id], category, confidence)
+        for post_id, created_at, category, confidence in _judged(
+            list(current.values_list("pk", flat=True))
+        )
+    )
+    _add(totals)
+
+
+def one_writer() -> None:
+    """One transaction at a time changes roll-ups, until it ends.
+
+    Whatever rows two of them touch, in whatever order and how often, neither waits for the other
+    in a circle. SQLite has one writer anyway.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+
+
+def _judged(post_ids: Sequence[int]) -> Iterable[tuple[int, datetime, int, float]]:
+    serving = Prediction.objects.serving().filter(post_id__in=post_ids)
+    return serving.values_list("post_id", "post__created_at", "category_id", "confidence")
+
+
+def _totals(counted: Iterable[tuple[datetime, Iterable[int | None], int, float]]) -> Totals:
+    """Sum posts (time, streams, category, confidence); stream None is every post once."""
+    totals: Totals = defaultdict(lambda: [0, 0.0])
+    for created_at, streams, category, confidence in counted:
         minute = created_at.replace(second=0, microsecond=0)
-        for stream_id in (None, *streams):
-            entry = totals[minute, stream_id, prediction.category_id]
+        for stream in streams:
+            entry = totals[minute, stream, category]
             entry[0] += 1
-            entry[1] += prediction.confidence
+            entry[1] += confidence
+    return totals
+
+
+def _add(totals: Totals) -> None:
+    if not totals:
+        return
+    one_writer()
     for is_overall in (True, False):
         rows = [
             (minute, stream, category, count, confidence)
@@ -41,13 +106,26 @@ def add(predictions: Sequence[Prediction]) -> None:
         _upsert(sorted(rows, key=lambda row: (row[0], row[1] or 0, row[2])), is_overall=is_overall)
 
 
-def _with_posts(
-    predictions: Sequence[Prediction],
-) -> list[tuple[Prediction, datetime, list[int]]]:
-    ids = [prediction.post_id for prediction in predictions]
-    created = dict(Post.objects.filter(pk__in=ids).values_list("pk", "created_at"))
-    streams = stream_ids_of(ids)
-    return [(p, created[p.post_id], streams[p.post_id]) for p in predictions]
+def _subtract(totals: Totals) -> None:
+    """A count never falls below zero: then rows were wrong before, which `rebuild_buckets` says."""
+    if not totals:
+        return
+    one_writer()
+    streams = {stream for _, stream, _ in totals if stream is not None}
+    wanted = Q(stream__isnull=True) | Q(stream__in=streams)
+    minutes = sorted({minute for minute, _, _ in totals})
+    for start in range(0, len(minutes), _MINUTES_A_STATEMENT):
+        part = minutes[start : start + _MINUTES_A_STATEMENT]
+        changed = []
+        for row in SentimentBucket.objects.filter(wanted, minute__in=part):
+            count, confidence = totals.get((row.minute, row.stream_id, row.category_id), (0, 0.0))
+            if count:
+                row.count = max(0, row.count - int(count))
+                row.confidence_sum = max(0.0, row.confidence_sum - confidence) if row.count else 0.0
+                changed.append(row)
+        SentimentBucket.objects.bulk_update(
+            changed, ["count", "confidence_sum"], batch_size=_MINUTES_A_STATEMENT
+        )
 
 
 def _upsert(

@@ -18,7 +18,8 @@ class PostEvent(TypedDict):
 
 
 class CountEvent(TypedDict):
-    """Posts of one minute, category and stream (None: every post once)."""
+    """Posts of one minute, category and stream (None: every post once); below zero where posts
+    were withdrawn."""
 
     minute: str
     stream: int | None
@@ -54,6 +55,8 @@ class Tick(TypedDict):
     sequence: int
     counts: list[CountEvent]
     posts: list[PostEvent]
+    # Ids of posts that were deleted or edited: they leave the list.
+    withdrawn: list[int]
     rate: float
     lag_seconds: float | None
 

@@ -105,8 +105,8 @@ class Ticker:
 
     async def _tick(self, news: News, *, is_due: bool) -> bool:
         """Send what is new; True when something was sent."""
-        counts, posts = await database_sync_to_async(news.read)()
-        if not counts and not is_due:
+        counts, posts, withdrawn = await database_sync_to_async(news.read)()
+        if not counts and not withdrawn and not is_due:
             return False
         self.sequence += 1
         rate, lag = self._rate
@@ -117,6 +117,7 @@ class Ticker:
                     sequence=self.sequence,
                     counts=counts,
                     posts=posts,
+                    withdrawn=withdrawn,
                     rate=rate,
                     lag_seconds=lag,
                 )

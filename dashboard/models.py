@@ -1,8 +1,9 @@
 """Roll-ups that keep a chart's cost independent of the number of posts."""
 
 from django.db import models
+from django.utils import timezone
 
-from ingestion.models import Stream
+from ingestion.models import Post, Stream
 from modeling.models import Category
 
 
@@ -37,3 +38,20 @@ class SentimentBucket(models.Model):
 
     def __str__(self) -> str:
         return f"{self.minute:%Y-%m-%d %H:%M} {self.category_id}: {self.count}"
+
+
+class Withdrawal(models.Model):
+    """That a judged post stopped counting: open pages read these as they read predictions.
+
+    Kept for an hour: a page that was away for longer starts from a snapshot anyway.
+    """
+
+    post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [models.Index(fields=["created_at"], name="withdrawal_age")]
+
+    def __str__(self) -> str:
+        return f"{self.post_id} at {self.created_at:%Y-%m-%d %H:%M:%S}"

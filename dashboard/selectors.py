@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db.models import Avg, Count, F, Max, Min, Q, QuerySet, Sum
+from django.db.models import Avg, Count, F, Max, Min, Model, Q, QuerySet, Sum
 from django.db.models.functions import TruncDay, TruncHour
 from django.utils import timezone
 
 from dashboard.events import CountEvent, ModelEvent, PostEvent
-from dashboard.models import SentimentBucket
+from dashboard.models import SentimentBucket, Withdrawal
 from ingestion.models import Post, Stream
 from modeling.ml import terms
 from modeling.models import Category, LabelScheme, ModelVersion, Prediction
@@ -151,8 +151,8 @@ def net_sentiment(counts: dict[str, int]) -> float | None:
 
 
 def _serving(view: View) -> QuerySet[Prediction]:
-    predictions = Prediction.objects.serving().filter(
-        scheme__key=LabelScheme.DEFAULT_KEY, post__deleted_at__isnull=True
+    predictions = (
+        Prediction.objects.serving().of_current_posts().filter(scheme__key=LabelScheme.DEFAULT_KEY)
     )
     if view.stream_id is not None:
         predictions = predictions.filter(post__streams=view.stream_id)
@@ -203,9 +203,9 @@ def stream_ids_of(post_ids: Sequence[int]) -> dict[int, list[int]]:
     return links
 
 
-def latest_prediction_id() -> int:
-    """Where a live view starts."""
-    return Prediction.objects.aggregate(last=Max("id"))["last"] or 0
+def latest_id(table: type[Model]) -> int:
+    """Where a live view starts to read a table."""
+    return table._default_manager.aggregate(last=Max("pk"))["last"] or 0
 
 
 def rate() -> tuple[float, float | None]:
@@ -222,6 +222,7 @@ def news_since(
     """What was judged after prediction `last_id`, and those of the `missing` that are there now:
     ids in order, counts, the newest posts.
 
+    The counts hold posts that were withdrawn meanwhile: `withdrawn_since` takes them off.
     Bounded: beyond TICK_LIMIT predictions the rest comes with the next call.
     """
     fresh = Prediction.objects.serving().filter(
@@ -234,18 +235,41 @@ def news_since(
     )
     if not rows:
         return [], [], []
-    links = stream_ids_of([row[1] for row in rows])
+    counts = _counts((row[1:] for row in rows), each=1)
+    newest_ids = [row[0] for row in rows[-NEWEST:]]
+    newest = Prediction.objects.filter(id__in=newest_ids).of_current_posts()
+    return [row[0] for row in rows], counts, _as_events(newest.order_by("-id"))
+
+
+def withdrawn_since(
+    last_id: int, missing: Collection[int] = ()
+) -> tuple[list[int], list[CountEvent], list[int]]:
+    """Which posts stopped counting after withdrawal `last_id`, and by the `missing` that are
+    there now: ids of withdrawals, counts below zero, ids of posts. Bounded as `news_since`."""
+    fresh = Withdrawal.objects.filter(Q(id__gt=last_id) | Q(id__in=missing))
+    rows = list(fresh.order_by("id").values_list("id", "post_id")[:TICK_LIMIT])
+    if not rows:
+        return [], [], []
+    posts = [post_id for _, post_id in rows]
+    judged = Prediction.objects.serving().filter(
+        post_id__in=posts, scheme__key=LabelScheme.DEFAULT_KEY
+    )
+    counts = _counts(judged.values_list("post_id", "post__created_at", "category__key"), each=-1)
+    return [row[0] for row in rows], counts, posts
+
+
+def _counts(judged: Iterable[tuple[int, datetime, str]], each: int) -> list[CountEvent]:
+    """Judgements (post, time, category) summed by minute, stream and category."""
+    rows = list(judged)
+    links = stream_ids_of([post_id for post_id, _, _ in rows])
     counted: dict[tuple[datetime, int | None, str], int] = defaultdict(int)
-    for _, post_id, created_at, key in rows:
+    for post_id, created_at, key in rows:
         for stream in (None, *links[post_id]):
-            counted[_floor(created_at, 60), stream, key] += 1
-    counts = [
+            counted[_floor(created_at, 60), stream, key] += each
+    return [
         CountEvent(minute=minute.isoformat(), stream=stream, category=key, count=count)
         for (minute, stream, key), count in counted.items()
     ]
-    newest_ids = [row[0] for row in rows[-NEWEST:]]
-    newest = Prediction.objects.filter(id__in=newest_ids, post__deleted_at__isnull=True)
-    return [row[0] for row in rows], counts, _as_events(newest.order_by("-id"))
 
 
 def serving_model() -> ModelEvent:

@@ -21,12 +21,12 @@ pytestmark = pytest.mark.django_db
 
 def told(reader: News) -> list[int]:
     """The posts of the next piece of news."""
-    return [post["id"] for post in reader.read()[1]]
+    return [post["id"] for post in reader.read().posts]
 
 
 def test_what_was_judged_before_the_first_look_is_no_news() -> None:
     judge(make_post())
-    assert News().read() == ([], [])
+    assert News().read() == ([], [], [])
 
 
 def test_a_judgement_is_told_once() -> None:
@@ -49,7 +49,7 @@ def test_a_post_is_told_with_its_sentiment_and_streams() -> None:
     stream = make_stream()
     post = make_post("the game today", at=NOON, streams=[stream], author_username="ada", lang="en")
     judge(post, category="negative", confidence=0.87654)
-    assert reader.read()[1] == [
+    assert reader.read().posts == [
         {
             "id": post.pk,
             "text": "the game today",
@@ -69,7 +69,7 @@ def test_counts_are_by_minute_category_and_stream() -> None:
     stream = make_stream()
     judge(make_post(at=NOON, streams=[stream]), make_post(at=NOON))
     judge(make_post(at=NOON + timedelta(minutes=1)), category="neutral")
-    counts = {(c["minute"], c["stream"], c["category"]): c["count"] for c in reader.read()[0]}
+    counts = {(c["minute"], c["stream"], c["category"]): c["count"] for c in reader.read().counts}
     assert counts == {
         ("2026-03-01T12:00:00+00:00", None, "positive"): 2,
         ("2026-03-01T12:00:00+00:00", stream.pk, "positive"): 1,
@@ -81,7 +81,7 @@ def test_a_flood_comes_in_bounded_pieces_and_whole(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(selectors, "TICK_LIMIT", 20)
     reader = News()
     judge(*make_posts(50))
-    pieces = [sum(count["count"] for count in reader.read()[0]) for _ in range(4)]
+    pieces = [sum(count["count"] for count in reader.read().counts) for _ in range(4)]
     assert pieces == [20, 20, 10, 0]
 
 
@@ -104,7 +104,7 @@ def test_a_challenger_s_judgements_are_not_told() -> None:
         scores={},
         is_serving=False,
     )
-    assert reader.read() == ([], [])
+    assert reader.read() == ([], [], [])
 
 
 def test_a_post_deleted_at_its_source_is_not_told() -> None:
@@ -148,8 +148,8 @@ def test_a_jump_of_a_million_ids_is_looked_for_in_part(
     (prediction,) = judge(post)
     Prediction.objects.filter(pk=prediction.pk).update(id=prediction.pk + 1_000_000)
     assert told(reader) == [post.pk]
-    assert len(reader._missing) == news.MAXIMUM_MISSING
-    with django_assert_num_queries(1):
+    assert len(reader._judged.missing) == news.MAXIMUM_MISSING
+    with django_assert_num_queries(2):
         assert told(reader) == []
 
 
@@ -157,8 +157,8 @@ def test_queries_do_not_grow_with_the_news(django_assert_num_queries: Callable) 
     reader = News()
     stream = make_stream()
     judge(*(make_post(streams=[stream]) for _ in range(60)))
-    # Rows, their streams, the newest posts, their streams.
-    with django_assert_num_queries(4):
+    # Rows, their streams, the newest posts, their streams; withdrawals.
+    with django_assert_num_queries(5):
         reader.read()
 
 

@@ -1,0 +1,117 @@
+"""Counting again from the rows what `SentimentBucket` holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Count, F, QuerySet, Sum
+from django.db.models.functions import TruncMinute
+
+from dashboard import buckets
+from dashboard.buckets import Key
+from dashboard.models import SentimentBucket
+from ingestion.models import Post
+from modeling.models import Prediction
+
+DAY = timedelta(days=1)
+_ROWS_A_STATEMENT = 500
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A roll-up that said `found` where the rows say `expected`; stream None is every post."""
+
+    minute: datetime
+    stream_id: int | None
+    category_id: int
+    found: int
+    expected: int
+
+
+def rebuild(*, mend: bool = True) -> Iterator[list[Difference]]:
+    """Compare every roll-up with the posts and judgements, a day at a time, and put it right.
+
+    Yields each day's differences. Safe while posts come in: nobody else changes roll-ups while
+    one day, a moment's work, is counted.
+    """
+    for day in _days():
+        yield _rebuild_day(day, mend=mend)
+
+
+def _days() -> list[datetime]:
+    """Each day (UTC) that has posts or roll-ups."""
+    posts = Post.objects.order_by().datetimes("created_at", "day", tzinfo=UTC)
+    rows = SentimentBucket.objects.order_by().datetimes("minute", "day", tzinfo=UTC)
+    return sorted({*posts, *rows})
+
+
+@transaction.atomic
+def _rebuild_day(day: datetime, *, mend: bool) -> list[Difference]:
+    buckets.one_writer()
+    expected = _counted(day)
+    rows = {
+        (row.minute, row.stream_id, row.category_id): row
+        for row in SentimentBucket.objects.filter(minute__gte=day, minute__lt=day + DAY)
+    }
+    wrong = [key for key in {*expected, *rows} if not _agree(rows.get(key), expected.get(key))]
+    wrong.sort(key=lambda key: (key[0], key[1] or 0, key[2]))
+    if mend:
+        _replace([rows[key].pk for key in wrong if key in rows], wrong, expected)
+    return [
+        Difference(*key, rows[key].count if key in rows else 0, expected.get(key, (0, 0.0))[0])
+        for key in wrong
+    ]
+
+
+def _counted(day: datetime) -> dict[Key, tuple[int, float]]:
+    """Posts that count and the sum of their confidence, by minute, stream and category."""
+    judged = (
+        Prediction.objects.serving()
+        .of_current_posts()
+        .filter(post__created_at__gte=day, post__created_at__lt=day + DAY)
+        .order_by()
+    )
+    overall = {(m, None, c): (n, total) for m, c, n, total in _sums(judged)}
+    in_streams = judged.exclude(post__streams__isnull=True)
+    return overall | {(m, s, c): (n, total) for m, s, c, n, total in _sums(in_streams, "stream")}
+
+
+def _sums(judged: QuerySet[Prediction], *by: str) -> QuerySet:
+    """Rows of minute, whatever else to group `by`, category, count and sum of confidence."""
+    return (
+        judged.annotate(minute=TruncMinute("post__created_at", tzinfo=UTC))
+        .annotate(**{name: F("post__streams") for name in by})
+        .values_list("minute", *by, "category_id")
+        .annotate(Count("pk"), Sum("confidence"))
+    )
+
+
+def _agree(row: SentimentBucket | None, expected: tuple[int, float] | None) -> bool:
+    """A row of nothing is as good as none."""
+    count, confidence = expected or (0, 0.0)
+    if row is None:
+        return False
+    return row.count == count and math.isclose(row.confidence_sum, confidence, abs_tol=1e-6)
+
+
+def _replace(gone: list[int], wrong: list[Key], expected: dict[Key, tuple[int, float]]) -> None:
+    for start in range(0, len(gone), _ROWS_A_STATEMENT):
+        SentimentBucket.objects.filter(pk__in=gone[start : start + _ROWS_A_STATEMENT]).delete()
+    SentimentBucket.objects.bulk_create(
+        (
+            SentimentBucket(
+                minute=minute,
+                stream_id=stream,
+                category_id=category,
+                count=expected[minute, stream, category][0],
+                confidence_sum=expected[minute, stream, category][1],
+            )
+            for minute, stream, category in wrong
+            if (minute, stream, category) in expected
+        ),
+        batch_size=_ROWS_A_STATEMENT,
+    )
