@@ -281,6 +281,8 @@ SOURCES_ALLOW_PRIVATE_ADDRESSES = env.boolean("SOURCES_ALLOW_PRIVATE_ADDRESSES")
 # Empty: the public hosts of the version.
 BLUESKY_JETSTREAM_HOSTS = env.items("BLUESKY_JETSTREAM_HOSTS")
 BLUESKY_JETSTREAM_VERSION = env.integer("BLUESKY_JETSTREAM_VERSION", 1, low=1, high=2)
+# Streams of files watch directories in here, and nowhere else.
+FILE_SOURCE_DIR = env.text("FILE_SOURCE_DIR", str(VAR_DIR / "inbox"))
 # Where posts wait while the database is away, and how much of them for each source.
 SPILL_DIR = VAR_DIR / "spill"
 SPILL_MAX_MB = env.integer("SPILL_MAX_MB", 256, low=1)

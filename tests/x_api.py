@@ -1,4 +1,4 @@
-"""A stand-in for X API v2's filtered stream: a real HTTP server on a real socket.
+"""A stand-in for X API v2: filtered stream, recent search, look-up; a real server on a socket.
 
 Tests script its faults. By hand, `python -m tests.x_api` streams invented posts, for those who
 want to try the program without an account; it prints the settings to use.
@@ -9,77 +9,82 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import queue
 import random
-import select
-import socket
-import struct
 import sys
 import threading
 import time
 import zlib
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from datetime import UTC, datetime, timedelta
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-from tests.x_api_refusals import (
-    PROBLEMS,
-    Refusal,
-    no_rules,
-    too_many_connections,
-    unauthorized,
-)
-from tests.x_api_rules import InvalidRule, Matcher, parse
+from tests.x_api_posts import Archive, Ids, Published, RateWindow
+from tests.x_api_refusals import PROBLEMS, Refusal
+from tests.x_api_rules import Matcher, parse
+from tests.x_api_server import POSTS, RULES, SEARCH, STREAM, USAGE, Handler
+from tests.x_api_stream import Stream
+
+__all__ = ["POSTS", "RULES", "SEARCH", "STREAM", "TOKEN", "USAGE", "XApi"]
 
 TOKEN = "stand-in-bearer-token-0123456789"
-RULES = "/2/tweets/search/stream/rules"
-STREAM = "/2/tweets/search/stream"
-CONNECTIONS = "/2/connections"
-# What comes without asking for more.
-DEFAULT_FIELDS = {"id", "text", "edit_history_tweet_ids", "edit_history_post_ids"}
-WINDOW_SECONDS = 900
-
-
-class Stream:
-    """One open connection; the handler's thread writes what others put."""
-
-    def __init__(self, number: int) -> None:
-        self.id = str(number)
-        self.connected_at = datetime.now(UTC)
-        self.actions: queue.Queue[bytes | str] = queue.Queue()
-        self.is_stalled = False
+CONNECTS_ALLOWED = 50
 
 
 class XApi:
     """The server. `with XApi() as x:` listens on a free port of 127.0.0.1 until the block ends.
 
     `chunk_bytes` cuts everything into HTTP chunks of so many bytes, whose borders then fall
-    inside lines and inside UTF-8 characters.
+    inside lines and inside UTF-8 characters. `enterprise` accounts may have missed posts
+    replayed. `search_lag_seconds` is how young a search's end may be (X: 10). `zips` compresses
+    all answers.
     """
 
     def __init__(
-        self, *, port: int = 0, keep_alive_seconds: float = 20.0, chunk_bytes: int | None = None
+        self,
+        *,
+        port: int = 0,
+        keep_alive_seconds: float = 20.0,
+        chunk_bytes: int | None = None,
+        enterprise: bool = False,
+        search_lag_seconds: float = 0.0,
+        zips: bool = False,
     ) -> None:
         self.token = TOKEN
         self.keep_alive_seconds = keep_alive_seconds
         self.chunk_bytes = chunk_bytes
+        self.enterprise = enterprise
+        self.search_lag_seconds = search_lag_seconds
+        self.zips = zips
         self.rules: dict[str, dict[str, str]] = {}
         self.rules_allowed = 1000
+        self.rules_a_page = 1000
+        # X answers 200, 201 or 400 when every rule of a call was bad.
+        self.nothing_added_status = 201
+        # Every call: method and path; the same with what was asked.
         self.requests: list[tuple[str, str]] = []
+        self.queries: list[tuple[str, dict[str, str]]] = []
         # How the next connects are answered; when used up they succeed.
         self.script: deque[Refusal] = deque()
         self.streams: list[Stream] = []
         self.connects = 0
         self.kills = 0
+        # What the account is billed for: posts delivered, by whatever way.
+        self.posts_read = 0
+        self.archive = Archive()
+        self.window_seconds = 900.0
+        self.search_window = RateWindow(450)
+        # Whether search knows its fields as tweet.fields or post.fields, and finds all or matches.
+        self.search_spelling = "tweet"
+        self.finds_all = False
+        self.lock = threading.RLock()
+        self._refusals: dict[str, deque[Refusal]] = defaultdict(deque)
         self._matchers: dict[str, Matcher] = {}
         self._numbers = itertools.count(1)
-        self._newest = int(time.time() * 1000) << 22
-        self._lock = threading.RLock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
+        self._ids = Ids()
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self._server.block_on_close = False
         self._server.api = self  # type: ignore[attr-defined]
@@ -91,7 +96,11 @@ class XApi:
     @property
     def environment(self) -> dict[str, str]:
         """The settings that lead the program here."""
-        return {"TWITTER_API_BASE_URL": self.url, "TWITTER_BEARER_TOKEN": self.token}
+        return {
+            "TWITTER_API_BASE_URL": self.url,
+            "TWITTER_BEARER_TOKEN": self.token,
+            "TWITTER_SEARCH_LAG_SECONDS": str(self.search_lag_seconds),
+        }
 
     def __enter__(self) -> XApi:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -102,11 +111,33 @@ class XApi:
         self._server.shutdown()
         self._server.server_close()
 
+    # --- faults
+
+    def refuse(self, path: str, *refusals: Refusal) -> None:
+        """Answer the next calls to `path` so; with status 200 it is any answer one likes."""
+        self._refusals[path].extend(refusals)
+
+    def scripted(self, path: str) -> Refusal | None:
+        with self.lock:
+            waiting = self._refusals[path]
+            return waiting.popleft() if waiting else None
+
+    def connect_window(self) -> dict[str, str]:
+        return {
+            "x-rate-limit-limit": str(CONNECTS_ALLOWED),
+            "x-rate-limit-remaining": str(max(0, CONNECTS_ALLOWED - self.connects)),
+            "x-rate-limit-reset": str(int(time.time() + self.window_seconds)),
+        }
+
+    def asked(self, path: str) -> list[dict[str, str]]:
+        """The queries of all calls to `path`."""
+        return [query for called, query in self.queries if called == path]
+
     # --- rules
 
     def add_rule(self, value: str, tag: str | None = None) -> str:
         """Raises InvalidRule; KeyError names the standing rule of the same value."""
-        with self._lock:
+        with self.lock:
             for rule in self.rules.values():
                 if rule["value"] == value:
                     raise KeyError(rule["id"])
@@ -119,24 +150,22 @@ class XApi:
             return identity
 
     def delete_rule(self, identity: str) -> bool:
-        with self._lock:
+        with self.lock:
             self._matchers.pop(identity, None)
             return self.rules.pop(identity, None) is not None
 
     def matching(self, post: Mapping[str, Any]) -> list[dict[str, str]]:
-        with self._lock:
+        with self.lock:
             return [
                 {"id": identity, "tag": self.rules[identity].get("tag", "")}
                 for identity, matcher in self._matchers.items()
                 if matcher(post)
             ]
 
-    # --- what happens on the stream
+    # --- what is posted
 
-    def new_id(self) -> str:
-        with self._lock:
-            self._newest += 1 << 22
-            return str(self._newest)
+    def new_id(self, at: datetime | None = None) -> str:
+        return self._ids.new(at)
 
     def publish(
         self,
@@ -145,35 +174,69 @@ class XApi:
         username: str = "catperson",
         rules: Sequence[Mapping[str, str]] | None = None,
         includes: Mapping[str, Any] | None = None,
+        at: datetime | None = None,
         **fields: Any,
     ) -> str:
-        """Send a post to whoever follows it now, and return its id.
+        """Send a post to whoever follows it now, keep it for searches, and return its id.
 
         `rules` overrides what matches; `fields` are added to the post or replace what it has.
+        One posted in the past (`at`) is only kept.
         """
-        identity = str(fields.pop("id", None) or self.new_id())
+        posted = at or datetime.now(UTC)
+        identity = str(fields.pop("id", None) or self.new_id(posted))
         post = {
             "id": identity,
             "text": text,
             "author_id": str(zlib.crc32(username.encode())),
-            "created_at": datetime.now(UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+            "created_at": f"{posted.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z",
             "lang": "en",
             "conversation_id": identity,
             "edit_history_tweet_ids": [identity],
             "public_metrics": {"retweet_count": 0, "like_count": 1, "impression_count": 7},
             **fields,
         }
-        if rules is None:
-            rules = self.matching({**post, "username": username})
-        if rules:
-            user = {"id": post["author_id"], "name": username.title(), "username": username}
-            payload = {
-                "data": post,
-                "includes": includes or {"users": [user]},
-                "matching_rules": list(rules),
-            }
-            self.send(json.dumps(payload, ensure_ascii=False).encode() + b"\r\n")
+        user = {"id": post["author_id"], "name": username.title(), "username": username}
+        published = Published(post, user, includes or {"users": [user]})
+        with self.lock:
+            self.archive.add(published)
+            if at is None and (line := self._line(published, rules)):
+                self.read(len(self.streams))
+                self.send(line)
         return identity
+
+    def _line(
+        self, published: Published, rules: Sequence[Mapping[str, str]] | None = None
+    ) -> bytes:
+        """The post as the stream carries it; b"" when no rule wants it."""
+        if rules is None:
+            rules = self.matching(published.seen_by_rules())
+        payload = {
+            "data": published.post,
+            "includes": published.includes,
+            "matching_rules": list(rules),
+        }
+        return json.dumps(payload, ensure_ascii=False).encode() + b"\r\n" if rules else b""
+
+    def replayed(self, reach: timedelta) -> list[bytes]:
+        """What the stream would have carried in the last minutes, oldest first."""
+        posts = self.archive.since(datetime.now(UTC) - reach)
+        lines = [line for post in posts if (line := self._line(post))]
+        self.read(len(lines))
+        return lines
+
+    def read(self, posts: int) -> None:
+        with self.lock:
+            self.posts_read += posts
+
+    def delete(self, identity: str) -> None:
+        """Its author deletes a post: search and look-up show it no more; no stream says so."""
+        self.archive.delete(identity)
+
+    def protect(self, identity: str) -> None:
+        """Its author closes the account to strangers."""
+        self.archive.protect(identity)
+
+    # --- what happens on the stream
 
     def send(self, data: bytes) -> None:
         """Raw bytes, to every open stream."""
@@ -194,7 +257,7 @@ class XApi:
 
     def stall(self) -> None:
         """Fall silent on every open stream: not even keep-alives."""
-        with self._lock:
+        with self.lock:
             for stream in self.streams:
                 stream.is_stalled = True
 
@@ -207,226 +270,9 @@ class XApi:
             time.sleep(0.01)
 
     def _do(self, action: bytes | str) -> None:
-        with self._lock:
+        with self.lock:
             for stream in self.streams:
                 stream.actions.put(action)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    # Headers and the first line leave at once.
-    disable_nagle_algorithm = True
-
-    @property
-    def api(self) -> XApi:
-        api = self.server.api  # type: ignore[attr-defined]
-        assert isinstance(api, XApi)
-        return api
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Tests read `requests` instead."""
-
-    def _route(self) -> tuple[str, dict[str, str]] | None:
-        """Path and query; None when the caller was turned away."""
-        address = urlsplit(self.path)
-        query = {key: values[0] for key, values in parse_qs(address.query).items()}
-        self.api.requests.append((self.command, address.path))
-        if self.headers.get("Authorization") != f"Bearer {self.api.token}":
-            self._refuse(unauthorized())
-            return None
-        return address.path, query
-
-    def do_GET(self) -> None:
-        if (route := self._route()) is None:
-            return
-        path, query = route
-        if path == RULES:
-            rules = list(self.api.rules.values())
-            meta = {"sent": _now(), "result_count": len(rules)}
-            self._answer(200, {"data": rules, "meta": meta} if rules else {"meta": meta})
-        elif path == STREAM:
-            self._stream(query)
-        elif path == CONNECTIONS:
-            self._answer(200, {"data": [self._describe(stream) for stream in self.api.streams]})
-        else:
-            self._answer(404, {"title": "Not Found", "type": "about:blank", "status": 404})
-
-    def do_POST(self) -> None:
-        if (route := self._route()) is None:
-            return
-        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
-        is_trial = route[1].get("dry_run") == "true"
-        if "add" in body:
-            self._answer(201, self._add(body["add"], is_trial))
-        else:
-            ids = body.get("delete", {}).get("ids", [])
-            deleted = sum(self.api.delete_rule(str(identity)) for identity in ids)
-            summary = {"deleted": deleted, "not_deleted": len(ids) - deleted}
-            self._answer(200, {"meta": {"sent": _now(), "summary": summary}})
-
-    def do_DELETE(self) -> None:
-        if self._route() is None:
-            return
-        killed = len(self.api.streams)
-        self.api.kills += 1
-        self.api.end("close")
-        self._answer(200, {"data": {"successful_kills": killed, "failed_kills": 0, "results": []}})
-
-    def _add(self, rules: list[dict[str, str]], is_trial: bool) -> dict[str, Any]:
-        created: list[dict[str, str]] = []
-        errors: list[dict[str, Any]] = []
-        for rule in rules:
-            value = rule["value"]
-            try:
-                if len(self.api.rules) >= self.api.rules_allowed:
-                    raise InvalidRule("You have reached the maximum number of rules")
-                identity = self.api.add_rule(value, rule.get("tag"))
-                created.append(dict(self.api.rules[identity]))
-                if is_trial:
-                    self.api.delete_rule(identity)
-            except KeyError as standing:
-                errors.append(_rule_error(value, "DuplicateRule", "duplicate-rules"))
-                errors[-1]["id"] = standing.args[0]
-            except InvalidRule as error:
-                errors.append(_rule_error(value, "UnprocessableEntity", "invalid-rules"))
-                errors[-1]["details"] = [str(error)]
-        counts = {"created": len(created), "not_created": len(errors)}
-        answer: dict[str, Any] = {"meta": {"sent": _now(), "summary": counts}}
-        if created:
-            answer["data"] = created
-        if errors:
-            answer["errors"] = errors
-        return answer
-
-    def _stream(self, query: Mapping[str, str]) -> None:
-        api = self.api
-        with api._lock:
-            api.connects += 1
-            if api.script:
-                refusal = api.script.popleft()
-            elif not api.rules:
-                refusal = no_rules()
-            elif api.streams:
-                refusal = too_many_connections()
-            else:
-                stream = Stream(api.connects)
-                api.streams.append(stream)
-                refusal = None
-        if refusal is not None:
-            self._refuse(refusal)
-            return
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json; charset=utf-8")
-        self.send_header("Transfer-Encoding", "chunked")
-        self._send_window(max(0, 50 - api.connects))
-        self.end_headers()
-        self.close_connection = True
-        try:
-            self._serve(stream, _Fields(query))
-        except OSError:
-            # The client has gone.
-            return
-        finally:
-            with api._lock:
-                api.streams.remove(stream)
-
-    def _serve(self, stream: Stream, fields: _Fields) -> None:
-        while True:
-            action = self._next_action(stream)
-            if action is None:
-                return
-            if action == "reset":
-                linger = struct.pack("ii", 1, 0)
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                self.rfile.close()
-                self.wfile.close()
-                self.connection.close()
-                return
-            if action == "cut":
-                self.wfile.write(b"40\r\n" + b'{"data":{"id":"12')
-                return
-            if isinstance(action, str):
-                self.wfile.write(b"0\r\n\r\n")
-                return
-            if not stream.is_stalled:
-                self._write(fields.only(action))
-
-    def _next_action(self, stream: Stream) -> bytes | str | None:
-        """What to do now; a keep-alive when it is time; None when the client has gone."""
-        deadline = time.monotonic() + self.api.keep_alive_seconds
-        while (left := deadline - time.monotonic()) > 0:
-            try:
-                return stream.actions.get(timeout=min(left, 0.1))
-            except queue.Empty:
-                readable, _, _ = select.select([self.connection], [], [], 0)
-                if readable and not self.connection.recv(1, socket.MSG_PEEK):
-                    return None
-        return b"\r\n"
-
-    def _write(self, data: bytes) -> None:
-        size = self.api.chunk_bytes or max(1, len(data))
-        for start in range(0, len(data), size):
-            piece = data[start : start + size]
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-            self.wfile.flush()
-
-    def _refuse(self, refusal: Refusal) -> None:
-        self._answer(refusal.status, refusal.body, refusal.headers)
-
-    def _answer(
-        self, status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
-    ) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json; charset=utf-8")
-        self.send_header("Content-Length", str(len(data)))
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(data)
-
-    def _send_window(self, remaining: int) -> None:
-        self.send_header("x-rate-limit-limit", "50")
-        self.send_header("x-rate-limit-remaining", str(remaining))
-        self.send_header("x-rate-limit-reset", str(int(time.time() + WINDOW_SECONDS)))
-
-    def _describe(self, stream: Stream) -> dict[str, Any]:
-        return {
-            "id": stream.id,
-            "endpoint_name": "filtered_stream",
-            "connected_at": stream.connected_at.isoformat(),
-            "client_ip": self.client_address[0],
-        }
-
-
-class _Fields:
-    """What the client asked for: the rest is left out, as X does."""
-
-    def __init__(self, query: Mapping[str, str]) -> None:
-        self._fields = DEFAULT_FIELDS | set(query.get("tweet.fields", "").split(","))
-        # One name asks for either spelling.
-        self._fields |= {name.replace("tweet", "post") for name in self._fields}
-        self._expands = bool(query.get("expansions"))
-
-    def only(self, line: bytes) -> bytes:
-        try:
-            payload = json.loads(line)
-            data = payload["data"]
-            if "id" in data:
-                payload["data"] = {key: data[key] for key in data if key in self._fields}
-        except (ValueError, TypeError, KeyError):
-            return line
-        if not self._expands:
-            payload.pop("includes", None)
-        return json.dumps(payload, ensure_ascii=False).encode() + b"\r\n"
-
-
-def _rule_error(value: str, title: str, kind: str) -> dict[str, Any]:
-    return {"value": value, "title": title, "type": PROBLEMS + kind}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _texts(files: Sequence[str]) -> Iterator[str]:
@@ -441,19 +287,37 @@ def _texts(files: Sequence[str]) -> Iterator[str]:
     yield from itertools.cycle(filter(str.strip, texts))
 
 
+def _fill_archive(api: XApi, texts: Iterator[str], posts: int) -> None:
+    """So many posts of the last two days, for searches."""
+    now = datetime.now(UTC)
+    for text in itertools.islice(texts, posts):
+        at = now - timedelta(seconds=random.uniform(60, 172_800))
+        api.publish(text, username=f"user{random.randrange(500)}", at=at)
+
+
 def main() -> None:
-    """Stream invented posts until Ctrl-C. Every rule gets some, whatever it asks for."""
+    """Stream invented posts until Ctrl-C, and let them be searched.
+
+    Every rule gets some, and every search finds some, whatever it asks for.
+    """
     parser = argparse.ArgumentParser(prog="python -m tests.x_api", description=main.__doc__)
     parser.add_argument("--port", type=int, default=8990)
     parser.add_argument("--rate", type=float, default=3.0, help="Posts a second.")
+    parser.add_argument("--backlog", type=int, default=500, help="Posts of the last two days.")
     parser.add_argument("files", nargs="*", metavar="FILE", help="Texts to stream, one a line.")
     options = parser.parse_args()
     with XApi(port=options.port) as api:
+        api.finds_all = True
+        texts = _texts(options.files)
+        _fill_archive(api, texts, options.backlog)
         settings = "\n".join(f"export {name}={value}" for name, value in api.environment.items())
-        sys.stdout.write(f"{settings}\n\npython manage.py stream --source x --query cats\n\n")
+        sys.stdout.write(
+            f"{settings}\n\npython manage.py stream --source x --query cats\n"
+            "python manage.py search_recent cats\n\n"
+        )
         sys.stdout.flush()
         try:
-            for text in _texts(options.files):
+            for text in texts:
                 time.sleep(random.uniform(0.5, 1.5) / options.rate)
                 rules = api.matching({"text": text})
                 if not rules and api.rules:

@@ -12,10 +12,10 @@ PROBLEMS = "https://api.twitter.com/2/problems/"
 
 @dataclass(frozen=True)
 class Refusal:
-    """An answer other than 200 to one connect."""
+    """An answer to one call in place of the usual one; a body that is text is an HTML page."""
 
     status: int
-    body: Mapping[str, Any] = field(default_factory=dict)
+    body: Mapping[str, Any] | str = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -91,5 +91,56 @@ def no_rules() -> Refusal:
             "connection_issue": "RuleConfigurationIssue",
             "detail": "There are no rules defined for this stream.",
             "type": f"{PROBLEMS}streaming-connection",
+        },
+    )
+
+
+def bad_request(name: str, value: str, message: str) -> Refusal:
+    """What X says of a parameter that it does not take."""
+    return Refusal(
+        400,
+        {
+            "errors": [{"parameters": {name: [value]}, "message": message}],
+            "title": "Invalid Request",
+            "detail": "One or more parameters to your request was invalid.",
+            "type": "https://api.twitter.com/2/problems/invalid-request",
+        },
+    )
+
+
+def no_backfill(minutes: str) -> Refusal:
+    return bad_request("backfill_minutes", minutes, "Backfill is not available to this client")
+
+
+def opaque() -> Refusal:
+    """A bad request that does not say what is bad."""
+    return Refusal(400, {"title": "Invalid Request", "type": "about:blank", "status": 400})
+
+
+def html(status: int) -> Refusal:
+    """What a proxy in between may answer."""
+    return Refusal(status, f"<html><body><h1>{status}</h1></body></html>")
+
+
+def moved(address: str) -> Refusal:
+    return Refusal(302, "", {"Location": address})
+
+
+def timed_out() -> Refusal:
+    return Refusal(408, {"title": "Request Timeout", "type": "about:blank", "status": 408})
+
+
+def no_room(allowed: int, total: int) -> Refusal:
+    return Refusal(
+        422,
+        {
+            "errors": [
+                {
+                    "title": "RulesCapExceeded",
+                    "detail": f"Rule creation failed. Must delete {total - allowed} existing rules "
+                    "to create these.",
+                    "type": f"{PROBLEMS}rule-cap",
+                }
+            ]
         },
     )

@@ -1,287 +1,67 @@
-"""X API v2's filtered stream. The only module that imports tweepy.
-
-tweepy talks: it knows the routes, parameters and rules. Where its stream falls short
-(reconnecting, bad lines, prompt stops, stalls, other hosts), its classes are extended here.
-"""
+"""X API v2: the filtered stream, and what can be asked beside it. `x_client` does the talking."""
 
 from __future__ import annotations
 
-import json
+import math
+import re
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any
 
-import requests
-import tweepy
-import urllib3
 from django.conf import settings
-from requests.adapters import HTTPAdapter
-from requests.utils import should_bypass_proxies
+from django.utils import timezone
 
 from ingestion.events import (
+    CaughtUp,
     Checkpoint,
     Connected,
     Event,
     Heartbeat,
     IncomingPost,
-    PostDeleted,
-    malformed,
 )
-from ingestion.exceptions import (
-    BadPost,
-    Closed,
-    NetworkFault,
-    NotConfigured,
-    RateLimited,
-    SourceError,
-    Stalled,
-    Unavailable,
-)
+from ingestion.exceptions import NotConfigured, SourceError, Stalled, Unavailable
 from ingestion.models import Source, Stream
-from ingestion.sources import Followed, Resume, x_payload, x_problems, x_rules
+from ingestion.sources import Followed, Resume, x_events, x_payload, x_problems, x_rules
+from ingestion.sources.x_client import STALL_SECONDS, XClient
+from ingestion.sources.x_search import PAGE_SIZE, Page, Progress, Window, order, read_page
 
-# The host that tweepy has built in.
-HOST = "https://api.twitter.com"
-CONNECT_SECONDS = 10.0
-CALL_SECONDS = 20.0
-# X sends a keep-alive at least every 20 s; 10 s more are grace.
-STALL_SECONDS = 30.0
-READ_SIZE = 65536
-# No post comes near; a line without end must not fill the memory.
-MAX_LINE = 1024 * 1024
-MAX_PROBLEM = 65536
-RULES_A_CALL = 100
-
-
-class _Rerouted(HTTPAdapter):
-    """Sends what is meant for tweepy's host to another, and lets no call wait for ever."""
-
-    def __init__(self, base_url: str) -> None:
-        super().__init__()
-        self._base_url = base_url.rstrip("/")
-
-    def send(
-        self,
-        request: requests.PreparedRequest,
-        stream: bool = False,
-        timeout: Any = None,
-        verify: Any = True,
-        cert: Any = None,
-        proxies: Any = None,
-    ) -> requests.Response:
-        request.url = self._base_url + str(request.url).removeprefix(HOST)
-        if should_bypass_proxies(request.url, no_proxy=None):
-            proxies = {}
-        timeout = timeout or (CONNECT_SECONDS, CALL_SECONDS)
-        return super().send(request, stream, timeout, verify, cert, proxies)
-
-
-class XClient(tweepy.StreamingClient):
-    """tweepy's client, at any host, with one connection attempt a call and typed errors."""
-
-    def __init__(self, bearer_token: str, base_url: str, stall_seconds: float) -> None:
-        super().__init__(bearer_token, return_type=dict)
-        self.session.mount(f"{HOST}/", _Rerouted(base_url))
-        self._stall_seconds = stall_seconds
-        self._response: requests.Response | None = None
-        self._window: Mapping[str, str] = {}
-
-    def rules(self) -> list[dict[str, Any]]:
-        """Every rule of the account. Raises SourceError."""
-        found: list[dict[str, Any]] = []
-        params: dict[str, str] = {}
-        while True:
-            answer = self._call(
-                self._make_request,
-                "GET",
-                "/2/tweets/search/stream/rules",
-                params=params,
-                endpoint_parameters=("pagination_token",),
-            )
-            found += answer.get("data") or []
-            token = (answer.get("meta") or {}).get("next_token")
-            if not token:
-                return found
-            params = {"pagination_token": str(token)}
-
-    def add(self, streams: Sequence[Stream]) -> tuple[dict[int, str], dict[int, str]]:
-        """Rule ids of streams, and why others were refused. Raises SourceError."""
-        rule_ids: dict[int, str] = {}
-        refused: dict[int, str] = {}
-        for start in range(0, len(streams), RULES_A_CALL):
-            part = streams[start : start + RULES_A_CALL]
-            rules = [tweepy.StreamRule(x_rules.value(s), x_rules.tag(s)) for s in part]
-            created, not_created = x_rules.read_answer(self._call(self.add_rules, rules), part)
-            rule_ids |= created
-            refused |= not_created
-        return rule_ids, refused
-
-    def delete(self, rule_ids: Sequence[str]) -> None:
-        """Raises SourceError."""
-        for start in range(0, len(rule_ids), RULES_A_CALL):
-            self._call(self.delete_rules, rule_ids[start : start + RULES_A_CALL])
-
-    def kill_connections(self) -> None:
-        """End connections that an earlier process left standing. Raises SourceError."""
-        self._call(self._make_request, "DELETE", "/2/connections/filtered_stream")
-
-    def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
-        try:
-            answer = function(*args, **kwargs)
-        except tweepy.BadRequest as error:
-            answer = _rule_errors(error.response)
-            if answer is None:
-                raise _refusal(error) from error
-        except tweepy.HTTPException as error:
-            raise _refusal(error) from error
-        except requests.exceptions.JSONDecodeError as error:
-            raise Unavailable("X answered with something that is not JSON") from error
-        except requests.RequestException as error:
-            raise NetworkFault(f"X cannot be reached: {_brief(error)}") from error
-        if not isinstance(answer, dict):
-            raise Unavailable("X answered with something unexpected")
-        return answer
-
-    def _connect(self, method: str, endpoint: str, **kwargs: Any) -> None:
-        """One attempt; `filter` calls this. tweepy's own would retry in ways that X punishes."""
-        self._wait_out_window()
-        try:
-            response = self.session.request(
-                method,
-                f"{HOST}/2/tweets/{endpoint}/stream",
-                params=kwargs.get("params"),
-                headers={
-                    "Authorization": f"Bearer {self.bearer_token}",
-                    "User-Agent": self.user_agent,
-                },
-                stream=True,
-                timeout=(CONNECT_SECONDS, self._stall_seconds),
-            )
-        except requests.RequestException as error:
-            raise NetworkFault(f"X cannot be reached: {_brief(error)}") from error
-        self._window = response.headers
-        if response.status_code != 200:
-            with response:
-                body = _read_problem(response)
-            raise x_problems.failure(response.status_code, body, response.headers)
-        self._response = response
-        self.running = True
-
-    def _wait_out_window(self) -> None:
-        """The connect after the last one allowed would only be refused, and counted."""
-        reset = x_problems.reset_time(self._window)
-        if self._window.get("x-rate-limit-remaining") == "0" and reset and reset > time.time():
-            raise RateLimited("X's connect window is used up", reset)
-
-    def lines(self) -> Iterator[bytes]:
-        """Whole lines of the open stream, without line ends; b"" is a keep-alive.
-
-        Returns after `disconnect`; otherwise raises Closed, Stalled or NetworkFault.
-        """
-        response = self._response
-        if response is None:
-            return
-        try:
-            yield from self._split(response)
-        except urllib3.exceptions.ReadTimeoutError as error:
-            raise self._stalled() from error
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            # Our own disconnect looks like a fault from here.
-            if self.running:
-                raise NetworkFault(f"The connection to X broke: {_brief(error)}") from error
-            return
-        finally:
-            response.close()
-            stopped, self.running, self._response = not self.running, False, None
-        if not stopped:
-            raise Closed("X closed the connection")
-
-    def _split(self, response: requests.Response) -> Iterator[bytes]:
-        rest = b""
-        heard = time.monotonic()
-        for chunk in _chunks(response):
-            *whole, rest = (rest + chunk).split(b"\n")
-            if whole:
-                heard = time.monotonic()
-                yield from (line.rstrip(b"\r") for line in whole)
-            elif time.monotonic() - heard > self._stall_seconds:
-                # A line that only trickles in is a stall too.
-                raise self._stalled()
-            if len(rest) > MAX_LINE:
-                raise NetworkFault(f"X sent a line of more than {MAX_LINE} bytes")
-            if not self.running:
-                return
-        if rest:
-            yield rest
-
-    def _stalled(self) -> Stalled:
-        return Stalled(f"X was silent for {self._stall_seconds:.0f} s")
-
-    def disconnect(self) -> None:
-        """Stop now: also wakes a reader that waits for the next byte."""
-        super().disconnect()
-        response = self._response
-        if response is not None:
-            # It may have ended by itself in this instant.
-            with suppress(ValueError, RuntimeError, OSError):
-                response.raw.shutdown()
-
-
-def _chunks(response: requests.Response) -> Iterator[bytes]:
-    """Bytes as they arrive. A proxy may have taken the chunked encoding off."""
-    if response.raw.chunked:
-        yield from response.raw.stream(READ_SIZE, decode_content=True)
-        return
-    while data := response.raw.read1(READ_SIZE, decode_content=True):
-        yield data
-
-
-def _read_problem(response: requests.Response) -> bytes:
-    try:
-        return bytes(response.raw.read(MAX_PROBLEM, decode_content=True))
-    except (urllib3.exceptions.HTTPError, OSError):
-        # The status alone says enough.
-        return b""
-
-
-def _rule_errors(response: requests.Response) -> dict[str, Any] | None:
-    """X reports refused rules under several statuses; the body tells."""
-    with suppress(requests.exceptions.JSONDecodeError):
-        answer = response.json()
-        errors = answer.get("errors") if isinstance(answer, dict) else None
-        if isinstance(errors, list) and any("value" in error for error in errors):
-            return dict(answer)
-    return None
-
-
-def _refusal(error: tweepy.HTTPException) -> SourceError:
-    response = error.response
-    return x_problems.failure(response.status_code, response.content, response.headers)
-
-
-def _brief(error: Exception) -> str:
-    """The innermost cause: the outer ones repeat it in many words."""
-    cause: BaseException = error
-    while (inner := getattr(cause, "reason", None) or cause.__context__) is not None:
-        if not isinstance(inner, BaseException):
-            break
-        cause = inner
-    return f"{type(cause).__name__}: {cause}"[:300]
+# A replay that brings nothing newer than the connect is over after so many seconds.
+REPLAY_SECONDS = 20.0
+# A connect takes a moment, which the replay must reach across, too.
+REPLAY_MARGIN = 5.0
+LOOK_UP_SIZE = 100
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+_REPOSTS = "keyword search leaves reposts out, so they may be missing"
 
 
 class XSource:
-    """All active X streams as rules of the one connection that X allows."""
+    """All active X streams as rules of the one connection that X allows.
+
+    `backfill_minutes` is how much X may be asked to replay (0: not at all), `search_lag_seconds`
+    how long a post may take to be found by a search.
+    """
 
     name: str = Source.X
     is_paid = True
 
     def __init__(
-        self, bearer_token: str, base_url: str, *, stall_seconds: float = STALL_SECONDS
+        self,
+        bearer_token: str,
+        base_url: str,
+        *,
+        stall_seconds: float = STALL_SECONDS,
+        backfill_minutes: int = 0,
+        search_lag_seconds: float = 10.0,
     ) -> None:
         self._client = XClient(bearer_token, base_url, stall_seconds)
-        self._streams: dict[str, int] = {}
-        self._stopped = False
+        self._streams: dict[str, frozenset[int]] = {}
+        self._backfill_minutes = backfill_minutes
+        self._search_lag = timedelta(seconds=search_lag_seconds)
+        self._stopped = threading.Event()
 
     def follow(self, streams: Sequence[Stream]) -> Followed:
         """Change the account's rules to these streams', by difference. Raises SourceError."""
@@ -290,105 +70,219 @@ class XSource:
         self._client.delete(plan.delete)
         added, refused = self._client.add(plan.add)
         rule_ids = plan.keep | added
-        self._streams = {rule_id: stream for stream, rule_id in rule_ids.items()}
+        served: dict[str, set[int]] = defaultdict(set)
+        for stream, rule_id in rule_ids.items():
+            served[rule_id].add(stream)
+        self._streams = {rule_id: frozenset(served[rule_id]) for rule_id in served}
         return Followed(rule_ids, plan.refused | refused, plan.foreign)
 
     def connect(self, resume: Resume) -> Iterator[Event]:
-        """The filtered stream, once. X resumes only for Enterprise."""
+        """The filtered stream, once. Where the plan has it, X replays what was missed."""
+        replays = self._open(resume)
+        connected_at = timezone.now()
+        if self._stopped.is_set():
+            self._client.disconnect()
+        yield Connected(replays=replays)
+        events = self._listen(resume.cursor)
+        yield from _told_when_caught_up(events, connected_at) if replays else events
+
+    def _open(self, resume: Resume) -> bool:
+        """Connect, asking for a replay where that may help; whether one covers all that is missed.
+
+        Raises SourceError.
+        """
+        missed = _minutes_since(resume.covered_until)
+        asked = min(missed, self._backfill_minutes)
+        if asked:
+            with suppress(x_problems.Refused):
+                self._filter(backfill_minutes=asked)
+                return asked == missed
+        # Refused: the plan may have no replay; X does not always say so. Without it, it may go.
+        self._filter()
+        if asked:
+            self._backfill_minutes = 0
+        return False
+
+    def _filter(self, **params: int) -> None:
         try:
             self._client.filter(
                 tweet_fields=x_payload.FIELDS,
                 expansions=x_payload.EXPANSIONS,
                 user_fields=x_payload.USER_FIELDS,
+                **params,
             )
         except x_problems.ConnectionTaken:
-            # Where the endpoint is not available the connection ends by itself, later.
-            with suppress(SourceError):
-                self._client.kill_connections()
+            self._kill_connections()
             raise
-        if self._stopped:
-            self._client.disconnect()
-        yield Connected()
-        newest = resume.cursor
-        for line in self._client.lines():
-            event = self._event(line)
-            yield event
-            if isinstance(event, IncomingPost) and _order(event.external_id) > _order(newest):
-                newest = event.external_id
-                yield Checkpoint(newest)
+
+    def _listen(self, cursor: str) -> Iterator[Event]:
+        try:
+            for line in self._client.lines():
+                event = x_events.read(line, self._streams_of)
+                yield event
+                if isinstance(event, IncomingPost) and order(event.external_id) > order(cursor):
+                    cursor = event.external_id
+                    yield Checkpoint(cursor)
+        except Stalled:
+            # X may still believe in the connection, and would refuse the next one.
+            self._kill_connections()
+            raise
+
+    def _kill_connections(self) -> None:
+        # Where the endpoint is not available the connection ends by itself, later.
+        with suppress(SourceError):
+            self._client.kill_connections()
 
     def disconnect(self) -> None:
-        self._stopped = True
+        self._stopped.set()
         self._client.disconnect()
 
     def parse(self, message: bytes) -> Iterator[Event]:
-        """What one line says."""
-        yield self._event(message)
+        """What one line says; a farewell says nothing any more."""
+        with suppress(SourceError):
+            yield x_events.read(message, self._streams_of)
 
-    def _event(self, line: bytes) -> Event:
-        """What a line says. One that cannot be understood is an event, too, not an end."""
-        if not line.strip():
-            return Heartbeat()
-        try:
-            payload = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            return malformed(f"not JSON: {error}", line)
-        if not isinstance(payload, dict):
-            return malformed("not an object", line)
-        data = payload.get("data")
-        if data is None:
-            _raise_if_disconnected(payload)
-            return malformed("neither a post nor a disconnect", line)
-        if not isinstance(data, dict):
-            return malformed("`data` is not an object", line)
-        if isinstance(data.get("delete"), dict):
-            return _deletion(data["delete"], line)
-        includes = payload.get("includes")
-        streams = self._stream_ids(payload.get("matching_rules"))
-        try:
-            return x_payload.post(data, includes if isinstance(includes, dict) else {}, streams)
-        except BadPost as error:
-            return malformed(str(error), line)
-
-    def _stream_ids(self, rules: Any) -> frozenset[int]:
+    def _streams_of(self, rules: Any) -> frozenset[int]:
         """The streams of the rules that matched; rules of others name none."""
-        found = set()
+        found: set[int] = set()
         for rule in rules if isinstance(rules, list) else []:
             if isinstance(rule, dict):
-                known = self._streams.get(str(rule.get("id")))
                 # Another process may have synced the rule: its tag still names the stream.
-                found.add(known or x_rules.stream_of(str(rule.get("tag") or "")))
-        return frozenset(stream for stream in found if stream is not None)
+                owner = x_rules.stream_of(str(rule.get("tag") or ""))
+                tagged = frozenset() if owner is None else frozenset({owner})
+                found |= self._streams.get(str(rule.get("id")), tagged)
+        return frozenset(found)
+
+    def search(
+        self, query: str, window: Window, streams: frozenset[int], page_size: int = PAGE_SIZE
+    ) -> Iterator[Page]:
+        """Pages of recent search, newest first, their posts belonging to `streams`.
+
+        Of the window, what X can search at all. Raises SourceError; Refused is about the query.
+        """
+        window = window.within_reach(timezone.now(), self._search_lag)
+        if window.is_empty:
+            return
+        params = window.parameters() | {"max_results": str(page_size)}
+        while True:
+            page = read_page(self._client.search(query, params), streams)
+            yield page
+            if not page.next_token or page.next_token == params.get("next_token"):
+                return
+            params["next_token"] = page.next_token
+
+    def backfill(
+        self, streams: Sequence[Stream], start: datetime, end: datetime, progress: str
+    ) -> Iterator[Event]:
+        """What recent search knows of these streams between two moments, at most 7 days back.
+
+        One search a stream, so that each post reaches its stream. Heartbeats while it waits for
+        X's index to have the last seconds.
+        """
+        now = timezone.now()
+        end = min(end, now)
+        yield from self._wait_for_index(end)
+        reached = Progress(progress)
+        missing: list[str] = []
+        if Window(start).is_cut(now):
+            missing.append("X's search reaches 7 days back; what is older stays missing")
+        for stream in streams:
+            if reached.is_done(stream.pk):
+                continue
+            try:
+                yield from self._backfill_one(stream, start, end, reached)
+            except x_problems.Refused as error:
+                missing.append(f"{stream.name}: {error}")
+        notes = [_REPOSTS, *missing]
+        yield CaughtUp("recent search", is_complete=not missing, note="; ".join(notes)[:2000])
+
+    def _wait_for_index(self, end: datetime) -> Iterator[Event]:
+        # A second more, because X takes whole ones.
+        ready = end + self._search_lag + timedelta(seconds=bool(self._search_lag))
+        while timezone.now() < ready and not self._stopped.wait(0.25):
+            yield Heartbeat()
+
+    def _backfill_one(
+        self, stream: Stream, start: datetime, end: datetime, reached: Progress
+    ) -> Iterator[Event]:
+        window = Window(start, end, until_id=reached.until_id(stream.pk))
+        query = x_rules.search_value(stream)
+        for page in self.search(query, window, frozenset({stream.pk})):
+            yield from page.events
+            reached.reach(stream.pk, page.oldest_id)
+            yield Checkpoint(str(reached))
+        reached.finish(stream.pk)
+        yield Checkpoint(str(reached))
+
+    def gone(self, external_ids: Sequence[str]) -> set[str]:
+        """Those of the posts that X calls deleted or closed to us. Raises SourceError."""
+        # Posts from files may have ids that are not X's; one of them would spoil the call.
+        known = [key for key in external_ids if re.fullmatch(r"[0-9]{1,19}", key)]
+        found: set[str] = set()
+        for begin in range(0, len(known), LOOK_UP_SIZE):
+            part = known[begin : begin + LOOK_UP_SIZE]
+            found |= x_problems.gone(self._client.look_up(part)) & set(part)
+        return found
+
+    def validate(self, stream: Stream) -> str:
+        """What X has against the stream's rule; "" when nothing. Raises SourceError."""
+        if reason := x_rules.too_long(stream):
+            return reason
+        answer = self._client.trial(stream)
+        standing = next(map(x_rules.duplicate_of, x_rules.errors(answer)), "")
+        if standing:
+            return self._owned_by_another(stream, standing)
+        return x_rules.read_answer(answer, [stream])[1].get(stream.pk, "")
+
+    def _owned_by_another(self, stream: Stream, rule_id: str) -> str:
+        """A rule of the stream's own, or of somebody else on the account, serves it as well."""
+        for rule in self._client.rules():
+            owner = x_rules.stream_of(str(rule.get("tag") or ""))
+            if str(rule.get("id")) == rule_id and owner not in (None, stream.pk):
+                other = Stream.objects.active().filter(pk=owner).first()
+                return f"Stream {other.name!r} follows exactly this already." if other else ""
+        return ""
+
+    def usage(self) -> int:
+        """Posts that the whole project has read this month. Raises SourceError."""
+        data = self._client.usage().get("data")
+        used = str(data.get("project_usage")) if isinstance(data, dict) else ""
+        if not (used.isascii() and used.isdigit()):
+            raise Unavailable("X did not say how many posts the account has read")
+        return int(used[:18])
 
 
-def _order(external_id: str) -> tuple[int, str]:
-    """X's ids are numbers that grow."""
-    return len(external_id), external_id
+def _minutes_since(moment: datetime | None) -> int:
+    """Whole minutes that a replay must reach back; 0 when nothing can be missing."""
+    if moment is None:
+        return 0
+    seconds = (timezone.now() - moment).total_seconds() + REPLAY_MARGIN
+    return max(1, math.ceil(seconds / 60))
 
 
-def _deletion(data: Mapping[str, Any], line: bytes) -> Event:
-    post = data.get("tweet") or data.get("post")
-    identity = post.get("id") if isinstance(post, dict) else None
-    if not identity:
-        return malformed("a deletion without an id", line)
-    return PostDeleted((str(identity),))
-
-
-def _raise_if_disconnected(payload: Mapping[str, Any]) -> None:
-    """Raise what a farewell line stands for; other errors are no reason to leave."""
-    errors = payload.get("errors")
-    for error in errors if isinstance(errors, list) else []:
-        if not isinstance(error, dict):
-            continue
-        said = str(error.get("detail") or error.get("title"))[:300]
-        if error.get("connection_issue") == "TooManyConnections":
-            raise x_problems.ConnectionTaken(f"X ended the connection: {said}")
-        if "disconnect_type" in error or str(error.get("type")).endswith("operational-disconnect"):
-            raise Closed(f"X ended the connection: {said}")
+def _told_when_caught_up(events: Iterator[Event], connected_at: datetime) -> Iterator[Event]:
+    """The same events, and CaughtUp before the first post that is none of the replay's."""
+    deadline = time.monotonic() + REPLAY_SECONDS
+    for event in events:
+        is_newer = isinstance(event, IncomingPost) and event.created_at > connected_at
+        if is_newer or time.monotonic() > deadline:
+            yield CaughtUp("backfill_minutes")
+            yield event
+            break
+        yield event
+    yield from events
 
 
 def from_settings() -> XSource:
     """Raises NotConfigured."""
-    if not settings.TWITTER_BEARER_TOKEN:
+    token = settings.TWITTER_BEARER_TOKEN
+    if not token:
         raise NotConfigured("X needs a bearer token: set TWITTER_BEARER_TOKEN")
-    return XSource(settings.TWITTER_BEARER_TOKEN, settings.TWITTER_API_BASE_URL)
+    if not _TOKEN.fullmatch(token):
+        raise NotConfigured("TWITTER_BEARER_TOKEN holds a blank or a line end: copy it anew")
+    return XSource(
+        token,
+        settings.TWITTER_API_BASE_URL,
+        backfill_minutes=settings.TWITTER_BACKFILL_MINUTES,
+        search_lag_seconds=settings.TWITTER_SEARCH_LAG_SECONDS,
+    )

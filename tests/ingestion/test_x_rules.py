@@ -83,7 +83,65 @@ def test_x_s_answer_is_read_stream_by_stream() -> None:
 
 
 def test_an_answer_that_names_no_rule_refuses_all_with_what_it_says() -> None:
-    answer = {"errors": [{"title": "RulesCapExceeded", "detail": "too many rules"}]}
+    answer = {"errors": [{"title": "Odd", "detail": "the moon is full"}]}
     assert x_rules.read_answer(answer, [stream(1, "a")])[1] == {
-        1: "X refused the rule: too many rules"
+        1: "X refused the rule: the moon is full"
     }
+
+
+def test_a_full_account_says_what_to_do() -> None:
+    answer = {"errors": [{"title": "RulesCapExceeded", "detail": "Must delete 1 rule"}]}
+    assert x_rules.has_no_room(answer)
+    assert "pause other streams" in x_rules.read_answer(answer, [stream(1, "a")])[1][1]
+
+
+def test_a_duplicate_without_an_id_is_refused_in_words() -> None:
+    answer = {"errors": [{"value": "a", "title": "DuplicateRule"}]}
+    assert "exactly the same" in x_rules.read_answer(answer, [stream(1, "a")])[1][1]
+
+
+@pytest.mark.parametrize("odd", [None, "x", 7, [None, "x", 5], {}])
+def test_an_answer_of_the_wrong_shape_does_no_harm(odd: Any) -> None:
+    rule_ids, refused = x_rules.read_answer({"data": odd, "errors": odd}, [stream(1, "a")])
+    assert rule_ids == {}
+    assert refused.keys() == {1}
+
+
+def test_a_rule_that_stays_serves_every_stream_of_its_value() -> None:
+    one, other = stream(1, "cats"), stream(2, "cats ")
+    plan = x_rules.difference([rule("5", "cats", x_rules.tag(one))], [one, other])
+    assert (plan.keep, plan.add, plan.delete) == ({1: "5", 2: "5"}, [], [])
+
+
+def test_the_share_that_a_budget_leaves_becomes_part_of_the_rule() -> None:
+    sampled = stream(1, "a OR b", sample_percent=10)
+    assert x_rules.value(sampled) == "(a OR b) sample:10"
+    sampled.languages = ["en"]
+    assert x_rules.value(sampled) == "(a OR b) lang:en sample:10"
+
+
+def test_of_two_shares_the_smaller_one_counts() -> None:
+    assert x_rules.value(stream(1, "a sample:5", sample_percent=10)) == "(a) sample:5"
+    assert x_rules.value(stream(1, "a sample:50", sample_percent=10)) == "(a) sample:10"
+
+
+@pytest.mark.parametrize(
+    ("query", "searched"),
+    [
+        ("cats sample:10", "cats"),
+        ("sample:10 cats", "cats"),
+        ("(cats sample:10) dogs", "(cats ) dogs"),
+        ("cats (sample:10)", "cats"),
+        ('"free sample:10" cats', '"free sample:10" cats'),
+        ("resample:10 sample:x", "resample:10 sample:x"),
+    ],
+)
+def test_a_search_takes_no_sample(query: str, searched: str) -> None:
+    assert x_rules.search_value(stream(1, query)) == searched
+
+
+def test_the_share_counts_against_the_length() -> None:
+    just = stream(1, "a" * 1015)
+    assert x_rules.too_long(just) == ""
+    just.sample_percent = 10
+    assert "1027 characters" in x_rules.too_long(just)

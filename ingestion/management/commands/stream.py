@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import signal
 import threading
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from ingestion import embedded, sources
 from ingestion.exceptions import IngestionError, NotConfigured
+from ingestion.management.interrupts import stopped_by_signals
 from ingestion.models import Stream
 from ingestion.services import Tally, follow_query, run_stream
 
@@ -51,7 +49,7 @@ class Command(BaseCommand):
                 raise NotConfigured(
                     f"no active stream of {source.name}: give --query, or make one in the admin"
                 )
-            with _stopped_by_signals(stop), embedded.start_worker() as worker:
+            with stopped_by_signals(stop), embedded.start_worker() as worker:
                 tally = run_stream(
                     source,
                     stop=stop,
@@ -73,30 +71,6 @@ class Command(BaseCommand):
         for name in ("max_posts", "max_seconds"):
             if options[name] is not None and options[name] <= 0:
                 raise CommandError(f"--{name.replace('_', '-')} must be above 0", returncode=2)
-
-
-@contextmanager
-def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """SIGTERM and Ctrl-C set `stop`; a second one acts as usual."""
-    kinds = (signal.SIGTERM, signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread():
-        # Only the main thread gets signals; who calls from another one stops it otherwise.
-        yield
-        return
-    before = {kind: signal.getsignal(kind) for kind in kinds}
-
-    def on_signal(number: int, frame: object) -> None:
-        stop.set()
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
-
-    for kind in kinds:
-        signal.signal(kind, on_signal)
-    try:
-        yield
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
 
 
 class _StatusLine:

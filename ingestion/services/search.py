@@ -1,0 +1,266 @@
+"""Collecting a query's last days: page by page, to be interrupted and gone on with."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import takewhile
+
+from django.utils import timezone
+
+from ingestion import sources
+from ingestion.backoff import Backoff
+from ingestion.exceptions import (
+    IngestionError,
+    NeedsAttention,
+    NotConfigured,
+    RateLimited,
+    SourceError,
+)
+from ingestion.models import RecentSearch, Source, Stream
+from ingestion.services.posts import store
+from ingestion.services.streams import MAX_QUERY
+from ingestion.sources.x_search import (
+    PAGE_SIZE,
+    REACH,
+    SMALLEST_PAGE,
+    Page,
+    Searches,
+    Window,
+    moment_of,
+    order,
+)
+
+# So many faults in a row that could pass, and it is no passing fault.
+FAULTS = 6
+# An honest query has been collected in less searches than that.
+CHAIN = 1000
+OUT_OF_REACH = "X's search reaches 7 days back; what is older stays missing"
+
+
+@dataclass(frozen=True)
+class SearchProgress:
+    """How a search fares; `oldest_at` is how far back everything is stored."""
+
+    posts_read: int
+    saved: int
+    oldest_at: datetime | None
+    message: str = ""
+
+
+Show = Callable[[SearchProgress], None]
+
+
+def search_recent(
+    query: str,
+    *,
+    stream: str | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    max_posts: int | None = None,
+    progress: Show | None = None,
+    resume: bool = True,
+    stop: threading.Event | None = None,
+) -> RecentSearch:
+    """Store what X's recent search finds, newest first, and return how it went.
+
+    Each page is stored before the next is asked for. A search that was interrupted goes on where
+    it was; after a finished one only newer posts are read, unless `start` asks for older ones
+    than it read. `resume=False` begins anew. `stream` names the stream that the posts join.
+    `max_posts` and `stop` end it after a page. Waits while X allows no call. Raises
+    NotConfigured; or SourceError, and then the row says why, too.
+    """
+    query = _checked(query)
+    joined = _stream(stream)
+    source = sources.create(Source.X)
+    if not isinstance(source, Searches):
+        raise NotConfigured(f"{source.name} cannot be searched")
+    row = _row(query, joined, start, end, resume)
+    _Search(source, row, max_posts, stop or threading.Event(), progress).run()
+    return row
+
+
+def _checked(query: str) -> str:
+    query = " ".join(query.split())
+    if not query:
+        raise NotConfigured("the query is empty")
+    if len(query) > MAX_QUERY:
+        raise NotConfigured(f"the query is longer than {MAX_QUERY} characters")
+    return query
+
+
+def _stream(name: str | None) -> Stream | None:
+    if name is None:
+        return None
+    stream = Stream.objects.of_source(Source.X).filter(name=name).first()
+    if stream is None:
+        raise NotConfigured(f"there is no stream of X named {name!r}")
+    return stream
+
+
+def _row(
+    query: str,
+    stream: Stream | None,
+    start: datetime | None,
+    end: datetime | None,
+    resume: bool,
+) -> RecentSearch:
+    """The unfinished search of this query, or a new one for what is not stored yet."""
+    earlier = RecentSearch.objects.filter(source=Source.X, query=query, stream=stream)
+    last = earlier.first() if resume else None
+    if last is not None and last.state != RecentSearch.State.DONE:
+        return last
+    if last is not None:
+        done = takewhile(lambda row: row.state == RecentSearch.State.DONE, earlier[:CHAIN])
+        start = _newer_only(list(done), start)
+    return RecentSearch.objects.create(
+        source=Source.X, query=query, stream=stream, start_time=start, end_time=end
+    )
+
+
+def _newer_only(done: list[RecentSearch], start: datetime | None) -> datetime | None:
+    """The newest moment that finished searches, newest first, have read; or `start`.
+
+    `start` stands when they leave a hole after it, or have found nothing.
+    """
+    newest = next((moment_of(row.newest_id) for row in done if row.newest_id), None)
+    if newest is None:
+        return start
+    covered_from = newest
+    for row in done:
+        if (row.end_time or row.created_at) < covered_from:
+            break
+        covered_from = min(covered_from, row.start_time or row.created_at - REACH)
+    if start is not None and (start < covered_from or start > newest):
+        return start
+    return newest
+
+
+class _Search:
+    """One run of a search: its row says at any moment how far it is."""
+
+    def __init__(
+        self,
+        source: Searches,
+        row: RecentSearch,
+        max_posts: int | None,
+        stop: threading.Event,
+        show: Show | None,
+    ) -> None:
+        self._source = source
+        self._row = row
+        self._stop = stop
+        self._show = show
+        self._left = math.inf if max_posts is None else max_posts
+        self._page_size = _page_size(max_posts)
+        self._streams = frozenset() if row.stream_id is None else frozenset({row.stream_id})
+        self._since_id = _newest_before(row)
+
+    def run(self) -> None:
+        is_cut = self._window().is_cut(timezone.now())
+        self._save(state=RecentSearch.State.RUNNING, error=OUT_OF_REACH if is_cut else "")
+        self._tell(self._row.error)
+        try:
+            is_done = self._collect_patiently()
+        except IngestionError as error:
+            self._save(state=RecentSearch.State.FAILED, error=str(error))
+            raise
+        self._save(state=RecentSearch.State.DONE if is_done else RecentSearch.State.STOPPED)
+
+    def _collect_patiently(self) -> bool:
+        """Whether everything has been read; faults that can pass are waited out."""
+        backoff = Backoff()
+        faults = 0
+        while not self._is_over():
+            read = self._row.posts_read
+            try:
+                return self._collect()
+            except NeedsAttention:
+                raise
+            except SourceError as error:
+                comes_on = self._row.posts_read > read or _says_when(error)
+                faults = 1 if comes_on else faults + 1
+                if faults >= FAULTS:
+                    raise
+                self._wait(str(error), backoff.delay(error))
+        return False
+
+    def _window(self) -> Window:
+        row = self._row
+        return Window(row.start_time, row.end_time, self._since_id, row.oldest_id)
+
+    def _collect(self) -> bool:
+        pages = self._source.search(self._row.query, self._window(), self._streams, self._page_size)
+        for page in pages:
+            self._store(page)
+            if self._is_over():
+                # The last page may have been the one that fills the measure.
+                return not page.next_token
+        return True
+
+    def _is_over(self) -> bool:
+        return self._stop.is_set() or self._left <= 0
+
+    def _store(self, page: Page) -> None:
+        """Posts first, then how far we are: what is read twice is stored once."""
+        row = self._row
+        stored = store(page.posts)
+        self._left -= page.posts_read
+        self._save(
+            newest_id=row.newest_id or page.newest_id,
+            oldest_id=_older(row.oldest_id, page.oldest_id),
+            posts_read=row.posts_read + page.posts_read,
+            saved=row.saved + len(stored.post_ids),
+        )
+        bad = len(page.events) - len(page.posts)
+        self._tell(f"{bad} posts could not be understood" if bad else "")
+
+    def _wait(self, why: str, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not self._stop.is_set() and (left := deadline - time.monotonic()) > 0:
+            self._tell(f"{why}; going on in {left:.0f} s")
+            # Not stop.wait(): a signal handler that sets the event must find its lock free.
+            time.sleep(min(left, 0.5))
+
+    def _save(self, **changes: object) -> None:
+        for name, value in changes.items():
+            setattr(self._row, name, value)
+        self._row.save(update_fields=[*changes, "updated_at"])
+
+    def _tell(self, message: str) -> None:
+        if self._show is not None:
+            row = self._row
+            self._show(SearchProgress(row.posts_read, row.saved, moment_of(row.oldest_id), message))
+
+
+def _newest_before(row: RecentSearch) -> str:
+    """The newest id of the search that this one goes on from; "" when it goes on from none.
+
+    It begins in that post's millisecond; the id tells the posts of that millisecond apart.
+    """
+    earlier = RecentSearch.objects.filter(
+        source=row.source, query=row.query, stream=row.stream_id, pk__lt=row.pk
+    ).exclude(newest_id="")
+    last = earlier.first() if row.start_time else None
+    return last.newest_id if last and moment_of(last.newest_id) == row.start_time else ""
+
+
+def _says_when(error: SourceError) -> bool:
+    retry_at = error.retry_at if isinstance(error, RateLimited) else None
+    return retry_at is not None and retry_at > time.time()
+
+
+def _page_size(max_posts: int | None) -> int:
+    """Pages of one size that read no more than needed: each post costs."""
+    if max_posts is None:
+        return PAGE_SIZE
+    pages = math.ceil(max_posts / PAGE_SIZE)
+    return max(SMALLEST_PAGE, math.ceil(max_posts / pages))
+
+
+def _older(one: str, other: str) -> str:
+    return min(filter(None, (one, other)), key=order, default="")
