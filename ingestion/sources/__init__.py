@@ -129,6 +129,7 @@ class ReportsUsage(Protocol):
 # nothing where it is not used.
 _MODULES: dict[str, str] = {
     SourceName.X: "ingestion.sources.x",
+    SourceName.RSS: "ingestion.sources.rss",
 }
 
 
