@@ -111,18 +111,20 @@ class RssSource:
 
         A feed that fails is shown on its streams and asked again later; the others go on.
         """
-        self._feeds, self._outcomes = {}, queue.SimpleQueue()
+        stopped = threading.Event()
         with self._lock:
-            self._fetches = {}
+            self._feeds, self._fetches = {}, {}
+            self._stopped, self._outcomes = stopped, queue.SimpleQueue()
         self._look()
         read_cursor(resume.cursor, self._feeds.values())
-        if not self._feeds and not self._stopped.is_set():
+        if not self._feeds:
             raise NothingFollowed("There is no feed to read: give a stream a feed's address")
         workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="rss-fetch")
         try:
             yield Connected(replays=True)
-            yield from self._poll(workers)
+            yield from self._poll(workers, stopped)
         finally:
+            stopped.set()
             self._abort()
             workers.shutdown(wait=False, cancel_futures=True)
 
@@ -144,9 +146,9 @@ class RssSource:
         for entry in entries:
             yield self._event(entry, None)
 
-    def _poll(self, workers: ThreadPoolExecutor) -> Iterator[Event]:
+    def _poll(self, workers: ThreadPoolExecutor, stopped: threading.Event) -> Iterator[Event]:
         is_caught_up = False
-        while not self._stopped.is_set():
+        while not stopped.is_set():
             self._look()
             self._begin(workers)
             try:
