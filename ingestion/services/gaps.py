@@ -29,9 +29,8 @@ from ingestion.sources import Backfills, LiveSource
 logger = logging.getLogger(__name__)
 
 STOPPED = "stopped"
-# A search index lags behind the stream, and the ends of an outage are not sharp.
-OVERLAP = timedelta(seconds=15)
-SETTLE = timedelta(seconds=15)
+# The ends of an outage are not sharp.
+OVERLAP = timedelta(seconds=5)
 # Who fills a gap holds it so long without a sign of life.
 CLAIM = timedelta(minutes=5)
 ATTEMPTS = 10
@@ -69,7 +68,7 @@ def close_gap(source: LiveSource, ended_at: datetime, *, replays: bool) -> Gap |
     gap.expected = _expected(gap)
     if not replays:
         gap.state = _how_to_fill(source, gap)
-        gap.next_attempt_at = gap.ended_at + SETTLE
+        gap.next_attempt_at = gap.ended_at + OVERLAP
         gap.note = _NOTES.get(gap.state, "")
     gap.save()
     return gap
@@ -118,7 +117,7 @@ def finish_replay(source: LiveSource, said: CaughtUp) -> Gap | None:
     gap.filled_by, gap.note = said.how[:64], said.note
     gap.state = Gap.State.FILLED if said.is_complete else Gap.State.PARTIAL
     if not said.is_complete and isinstance(source, Backfills):
-        gap.state, gap.next_attempt_at = Gap.State.PENDING, gap.ended_at + SETTLE
+        gap.state, gap.next_attempt_at = Gap.State.PENDING, gap.ended_at + OVERLAP
     gap.save()
     return gap
 
@@ -187,6 +186,8 @@ class _Filling:
         if not streams:
             self._end(Gap.State.FILLED, "nothing to ask for", "No stream of that time is active.")
             return
+        if not self._may_go_on():
+            return
         try:
             events = self._source.backfill(
                 streams, gap.started_at - OVERLAP, end + OVERLAP, gap.progress
@@ -209,10 +210,7 @@ class _Filling:
                 self._store("")
         elif isinstance(event, Checkpoint):
             self._store(event.cursor)
-            # Asked after each page: a search costs as much as the stream.
-            if not spend.may_read(self._name):
-                self._later(timezone.now() + timedelta(hours=1), "It waits for the budget.")
-                return False
+            return self._may_go_on()
         elif isinstance(event, PostDeleted):
             forget(self._name, event.external_ids)
         elif isinstance(event, AuthorDeleted):
@@ -222,6 +220,13 @@ class _Filling:
             state = Gap.State.FILLED if event.is_complete else Gap.State.PARTIAL
             self._end(state, event.how, event.note)
         return True
+
+    def _may_go_on(self) -> bool:
+        """Asked before each page: a search costs as much as the stream."""
+        if spend.may_read(self._name):
+            return True
+        self._later(timezone.now() + timedelta(hours=1), "It waits for the budget.")
+        return False
 
     @transaction.atomic
     def _store(self, progress: str) -> None:

@@ -1,0 +1,60 @@
+"""A source streamed in a thread of the test's process."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.db import connections
+from pytest_django import Settings
+
+from ingestion.services import Tally, gaps, run_stream, upkeep
+from ingestion.sources import LiveSource
+
+
+@dataclass
+class Run:
+    """A run under way; `tally` or `error` is there when it has ended."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    tally: Tally | None = None
+    error: Exception | None = None
+
+
+@pytest.fixture
+def run(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., object]:
+    """`with run(source) as it:` streams it until the block ends, with quick upkeep."""
+    settings.SPILL_DIR = tmp_path / "spill"
+    monkeypatch.setattr(gaps, "OVERLAP", timedelta(seconds=0.3))
+    monkeypatch.setattr(upkeep, "TURN_SECONDS", 0.1)
+    monkeypatch.setattr(upkeep, "FILL_SECONDS", 0.2)
+    monkeypatch.setattr(upkeep, "GOVERN_SECONDS", 0.2)
+
+    @contextmanager
+    def running(source: LiveSource) -> Iterator[Run]:
+        it = Run()
+
+        def work() -> None:
+            try:
+                it.tally = run_stream(source, stop=it.stop)
+            except Exception as error:
+                # For the test to look at.
+                it.error = error
+            finally:
+                connections.close_all()
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        try:
+            yield it
+        finally:
+            it.stop.set()
+            thread.join(20)
+            assert not thread.is_alive()
+
+    return running
