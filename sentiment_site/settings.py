@@ -278,6 +278,9 @@ STORE_RAW_POSTS = env.boolean("STORE_RAW_POSTS")
 RSS_POLL_SECONDS = env.decimal("RSS_POLL_SECONDS", 300, low=15, high=86_400)
 # Feeds and the like are addresses that users type: inside the own network only when asked for.
 SOURCES_ALLOW_PRIVATE_ADDRESSES = env.boolean("SOURCES_ALLOW_PRIVATE_ADDRESSES")
+# An instance, as https://mastodon.social, and a token of one of its users.
+MASTODON_BASE_URL = env.text("MASTODON_BASE_URL")
+MASTODON_ACCESS_TOKEN = env.text("MASTODON_ACCESS_TOKEN")
 # Empty: the public hosts of the version.
 BLUESKY_JETSTREAM_HOSTS = env.items("BLUESKY_JETSTREAM_HOSTS")
 BLUESKY_JETSTREAM_VERSION = env.integer("BLUESKY_JETSTREAM_VERSION", 1, low=1, high=2)

@@ -7,7 +7,9 @@ import tempfile
 _folder = tempfile.TemporaryDirectory(prefix="sentiment-tests-", ignore_cleanup_errors=True)
 
 for name in list(os.environ):
-    if name.startswith(("TWITTER_", "BLUESKY_", "RSS_", "SOURCES_", "WANDB_", "MODEL_", "MLFLOW_")):
+    if name.startswith(
+        ("TWITTER_", "BLUESKY_", "MASTODON_", "RSS_", "SOURCES_", "WANDB_", "MODEL_", "MLFLOW_")
+    ):
         del os.environ[name]
 os.environ.update(
     {

@@ -129,7 +129,10 @@ class ReportsUsage(Protocol):
 # nothing where it is not used.
 _MODULES: dict[str, str] = {
     SourceName.X: "ingestion.sources.x",
+    SourceName.BLUESKY: "ingestion.sources.bluesky",
+    SourceName.MASTODON: "ingestion.sources.mastodon",
     SourceName.RSS: "ingestion.sources.rss",
+    SourceName.FILE: "ingestion.sources.directory",
 }
 
 
