@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 
 from ingestion import metrics
-from ingestion.events import IncomingPost
-from ingestion.models import Post, Source, Stream
-from ingestion.services.posts import Stored, store
-from ingestion.sources.files import PostFile, Row
+from ingestion.events import IncomingPost, PostDeleted
+from ingestion.exceptions import UnusableFile
+from ingestion.models import Source, Stream
+from ingestion.services.posts import Stored, forget, forget_author, store
+from ingestion.sources.files import Identities, PostFile, Row
 
 CHUNK = 1000
 # Reasons that are kept to be shown; all are counted.
@@ -20,10 +20,14 @@ REASONS_KEPT = 1000
 
 @dataclass
 class ImportSummary:
-    """What became of a file's rows. `rejected` holds the first line numbers and reasons."""
+    """What became of a file's rows. `rejected` holds the first line numbers and reasons.
+
+    `deleted` counts posts that the file takes back, as a dump does.
+    """
 
     saved: int = 0
     duplicates: int = 0
+    deleted: int = 0
     rejected_count: int = 0
     rejected: list[tuple[int, str]] = field(default_factory=list)
 
@@ -46,52 +50,57 @@ def file_stream(name: str) -> Stream:
 def import_file(file: PostFile, summary: ImportSummary) -> Iterator[ImportedChunk]:
     """Store a file's posts chunk by chunk, telling each after its commit; `summary` is kept.
 
-    Nothing is announced: the caller has the posts classified. Raises UnusableFile.
+    Nothing is announced: the caller has the posts classified. Raises UnusableFile, after the rows
+    that could be read.
     """
-    rows = file.rows()
+    rows = _Rows(file)
+    identities = Identities()
     while chunk := list(islice(rows, CHUNK)):
         for row in chunk:
-            if row.post is None:
+            if row.reason:
                 _reject(row, summary)
-        good = _told_apart(chunk)
-        stored = store([post for post, _ in good], announce=False)
-        summary.saved += len(stored.post_ids)
-        summary.duplicates += stored.duplicates
-        yield ImportedChunk(
-            [post for post, _ in good], [label for _, label in good], stored, chunk[-1].offset
-        )
+        yield _stored(identities.told_apart(chunk), summary)
+    if rows.error is not None:
+        raise rows.error
 
 
-def _told_apart(rows: Sequence[Row]) -> list[tuple[IncomingPost, str]]:
-    """Posts and labels; a row whose id stands for another post gets an id of its own.
+class _Rows:
+    """A file's rows; what ends them early is kept until those before are stored."""
 
-    Otherwise it would be taken for a duplicate, and lost.
-    """
-    texts = _stored_texts(rows)
-    good: list[tuple[IncomingPost, str]] = []
-    for row in rows:
-        if (post := row.post) is None:
-            continue
-        taken = texts.setdefault((post.source, post.external_id), post.text)
-        # A post without text was deleted at its source, and must not come back.
-        if row.fallback_id and taken and taken != post.text:
-            post = replace(post, external_id=row.fallback_id)
-        good.append((post, row.label))
-    return good
+    def __init__(self, file: PostFile) -> None:
+        self.error: UnusableFile | None = None
+        self._rows = file.rows()
+
+    def __iter__(self) -> Iterator[Row]:
+        return self
+
+    def __next__(self) -> Row:
+        try:
+            return next(self._rows)
+        except UnusableFile as error:
+            self.error = error
+            raise StopIteration from error
 
 
-def _stored_texts(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
-    ids: dict[str, list[str]] = defaultdict(list)
-    for row in rows:
-        if row.post is not None and row.fallback_id:
-            ids[row.post.source].append(row.post.external_id)
-    return {
-        (source, external_id): text
-        for source, wanted in ids.items()
-        for external_id, text in Post.objects.filter(
-            source=source, external_id__in=wanted
-        ).values_list("external_id", "text")
-    }
+def _stored(rows: Sequence[Row], summary: ImportSummary) -> ImportedChunk:
+    good = [(row.post, row.label) for row in rows if row.post is not None]
+    posts = [post for post, _ in good]
+    stored = store(posts, announce=False)
+    summary.saved += len(stored.post_ids)
+    summary.duplicates += stored.duplicates
+    # After the posts: a dump tells of both, and never takes back what is still to come.
+    summary.deleted += sum(_forget(row) for row in rows)
+    return ImportedChunk(posts, [label for _, label in good], stored, rows[-1].offset)
+
+
+def _forget(row: Row) -> int:
+    removal = row.removal
+    if removal is None:
+        return 0
+    source = removal.source or Source.FILE
+    if isinstance(removal, PostDeleted):
+        return forget(source, removal.external_ids)
+    return forget_author(source, removal.author_id)
 
 
 def _reject(row: Row, summary: ImportSummary) -> None:

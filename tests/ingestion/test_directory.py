@@ -1,0 +1,470 @@
+"""Directories as a source: what is put in is read once, whatever dies in between."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingestion.events import (
+    AuthorDeleted,
+    CaughtUp,
+    Checkpoint,
+    Connected,
+    Event,
+    Heartbeat,
+    IncomingPost,
+    Malformed,
+    PostDeleted,
+)
+from ingestion.exceptions import NothingFollowed
+from ingestion.models import Connection, Post, Stream, WatchedFile
+from ingestion.services import run_stream
+from ingestion.sources import Resume, create, directory_reading
+from ingestion.sources.directory import DirectorySource
+from tests.conftest import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    folder = tmp_path / "inbox"
+    (folder / "food").mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def food() -> Stream:
+    return Stream.objects.create(name="Food", source="file", query="food")
+
+
+def rows(count: int, start: int = 0) -> bytes:
+    return b"".join(
+        b'{"id": "%d", "text": "post %d", "created_at": "2026-01-02T03:04:05Z"}\n'
+        % (number, number)
+        for number in range(start, start + count)
+    )
+
+
+def put(folder: Path, name: str, content: bytes, *, age: float = 60) -> Path:
+    """A file that was written a while ago, moved into place."""
+    part = folder / f"{name}.part"
+    part.write_bytes(content)
+    then = time.time() - age
+    os.utime(part, (then, then))
+    return part.rename(folder / name)
+
+
+def append(path: Path, content: bytes, *, age: float = 30) -> None:
+    with path.open("ab") as file:
+        file.write(content)
+    then = time.time() - age
+    os.utime(path, (then, then))
+
+
+def following(inbox: Path, *, polls: bool = False) -> DirectorySource:
+    source = DirectorySource(inbox, polls=polls)
+    source.follow(list(Stream.objects.followed().of_source("file")))
+    return source
+
+
+def events_until(
+    source: DirectorySource, done: Callable[[list[Event]], bool], cursor: str = ""
+) -> list[Event]:
+    """What a connection says until enough was said."""
+    heard: list[Event] = []
+    connection = source.connect(Resume(cursor))
+    for event in connection:
+        heard.append(event)
+        if done(heard):
+            break
+    connection.close()  # type: ignore[attr-defined]
+    return heard
+
+
+def is_caught_up(heard: list[Event]) -> bool:
+    return isinstance(heard[-1], CaughtUp)
+
+
+def of(kind: type, heard: list[Event]) -> list[Any]:
+    return [event for event in heard if isinstance(event, kind)]
+
+
+def ids(heard: list[Event]) -> list[str]:
+    return [post.external_id for post in of(IncomingPost, heard)]
+
+
+class Run:
+    """A runner on a thread of its own."""
+
+    def __init__(self, source: DirectorySource, **limits: Any) -> None:
+        self.stop = threading.Event()
+        self.tally: Any = None
+        self._thread = threading.Thread(target=self._run, args=(source, limits))
+        self._thread.start()
+
+    def _run(self, source: DirectorySource, limits: dict[str, Any]) -> None:
+        self.tally = run_stream(source, stop=self.stop, **limits)
+
+    def end(self) -> Any:
+        self.stop.set()
+        self._thread.join(20)
+        return self.tally
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[..., Run]]:
+    runs: list[Run] = []
+
+    def start(source: DirectorySource, **limits: Any) -> Run:
+        runs.append(Run(source, **limits))
+        return runs[-1]
+
+    yield start
+    for each in runs:
+        each.end()
+
+
+def stored() -> set[str]:
+    return set(Post.objects.values_list("external_id", flat=True))
+
+
+def test_files_are_stored_with_their_stream_and_seen_to_be_finished(
+    inbox: Path, food: Stream, run: Callable[..., Run]
+) -> None:
+    put(inbox / "food", "a.jsonl", rows(700) + b"not json\n" + rows(1, 700))
+    put(inbox / "food", "b.csv.gz", gzip.compress(b"id,text\nx1,hello\n"))
+    run(DirectorySource(inbox))
+    wait_until(lambda: WatchedFile.objects.filter(finished_at__isnull=False).count() == 2)
+    assert food.posts.count() == 702
+    first = WatchedFile.objects.get(path="food/a.jsonl")
+    assert (first.rows, first.rejected, first.error) == (702, 1, "")
+    assert first.size == (inbox / "food" / "a.jsonl").stat().st_size
+    wait_until(lambda: json.loads(cursor())["files"] == {})
+    assert (inbox / "food" / "a.jsonl").exists()
+
+
+@pytest.mark.parametrize("polls", [False, True])
+def test_a_file_that_comes_later_is_read(
+    inbox: Path, food: Stream, run: Callable[..., Run], polls: bool
+) -> None:
+    run(DirectorySource(inbox, polls=polls))
+    wait_until(lambda: Connection.objects.filter(status="connected").exists())
+    put(inbox / "food", "a.jsonl", rows(3))
+    wait_until(lambda: stored() == {"0", "1", "2"})
+
+
+def test_a_file_is_left_alone_while_it_is_written(inbox: Path, food: Stream) -> None:
+    path = put(inbox / "food", "a.jsonl", rows(1), age=0)
+    heard = events_until(following(inbox), is_caught_up)
+    assert ids(heard) == []
+    began = time.monotonic()
+    heard = events_until(following(inbox), lambda heard: bool(ids(heard)))
+    assert 1 < time.monotonic() - began < 6
+    assert path.exists()
+
+
+def test_names_of_half_written_files_and_other_things_are_passed_over(
+    inbox: Path, food: Stream
+) -> None:
+    for name in (".hidden.jsonl", "a.jsonl.tmp", "b.part", "c.csv~"):
+        put(inbox / "food", name, rows(1))
+    (inbox / "food" / "below").mkdir()
+    put(inbox / "food" / "below", "d.jsonl", rows(1))
+    os.mkfifo(inbox / "food" / "pipe.jsonl")
+    assert ids(events_until(following(inbox), is_caught_up)) == []
+
+
+def test_the_oldest_file_comes_first_and_a_checkpoint_after_its_rows(
+    inbox: Path, food: Stream
+) -> None:
+    put(inbox / "food", "new.jsonl", rows(2, 10), age=100)
+    put(inbox / "food", "old.jsonl", rows(2), age=200)
+    heard = events_until(following(inbox), is_caught_up)
+    kinds = [type(event) for event in heard]
+    assert kinds[:4] == [Connected, IncomingPost, IncomingPost, Checkpoint]
+    assert heard[0].replays  # type: ignore[union-attr]
+    assert ids(heard) == ["0", "1", "10", "11"]
+
+
+def test_streams_take_turns(inbox: Path, food: Stream) -> None:
+    Stream.objects.create(name="Cats", source="file", query="cats")
+    (inbox / "cats").mkdir()
+    put(inbox / "food", "a.jsonl", rows(directory_reading.ROWS * 3))
+    put(inbox / "cats", "b.jsonl", rows(2, 50_000))
+    heard = events_until(following(inbox), lambda heard: "50001" in ids(heard[-1:]))
+    assert len(ids(heard)) <= directory_reading.ROWS + 2
+
+
+def test_a_restart_goes_on_in_the_middle(inbox: Path, food: Stream) -> None:
+    put(inbox / "food", "a.jsonl", rows(1200))
+    first = events_until(following(inbox), lambda heard: isinstance(heard[-1], Checkpoint))
+    second = events_until(following(inbox), is_caught_up, of(Checkpoint, first)[-1].cursor)
+    assert ids(first) + ids(second) == [str(number) for number in range(1200)]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bytes])
+def test_events_after_the_last_checkpoint_come_again(
+    inbox: Path, food: Stream, pack: Callable[[bytes], bytes]
+) -> None:
+    put(inbox / "food", "a.jsonl", pack(rows(1200)))
+    first = events_until(following(inbox), lambda heard: len(ids(heard[-1:])) and len(heard) > 900)
+    second = events_until(following(inbox), is_caught_up, of(Checkpoint, first)[-1].cursor)
+    assert ids(second) == [str(number) for number in range(500, 1200)]
+
+
+def test_a_runner_that_is_stopped_and_started_stores_every_row_once(
+    inbox: Path, food: Stream
+) -> None:
+    put(inbox / "food", "a.jsonl", rows(6000))
+    tally = run_stream(DirectorySource(inbox), max_posts=1000)
+    assert 1000 <= tally.saved < 6000
+    while Post.objects.count() < 6000:
+        run_stream(DirectorySource(inbox), max_posts=3000)
+    assert stored() == {str(number) for number in range(6000)}
+
+
+def test_a_finished_file_is_not_read_again(inbox: Path, food: Stream) -> None:
+    put(inbox / "food", "a.jsonl", rows(5))
+    run_stream(DirectorySource(inbox), max_posts=5)
+    source = following(inbox)
+    assert ids(events_until(source, is_caught_up, cursor())) == []
+    row = WatchedFile.objects.get()
+    assert row.finished_at is not None and row.rows == 5
+    # The row is enough, the cursor may be gone.
+    assert ids(events_until(source, is_caught_up)) == []
+
+
+def test_to_forget_a_file_is_to_have_it_read_again(inbox: Path, food: Stream) -> None:
+    put(inbox / "food", "a.jsonl", rows(5))
+    finish(inbox)
+    WatchedFile.objects.all().delete()
+    assert len(ids(events_until(following(inbox), is_caught_up))) == 5
+
+
+def finish(inbox: Path) -> None:
+    """Have everything that lies there read, and shown as finished."""
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=run_stream, args=(DirectorySource(inbox),), kwargs={"stop": stop}
+    )
+    thread.start()
+    there = {
+        (str(path.relative_to(inbox)), path.stat().st_size, path.stat().st_mtime_ns)
+        for path in inbox.rglob("*.*")
+    }
+    done = WatchedFile.objects.filter(finished_at__isnull=False)
+    wait_until(lambda: set(done.values_list("path", "size", "modified_ns")) == there)
+    wait_until(lambda: json.loads(cursor())["files"] == {})
+    stop.set()
+    thread.join(20)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+def test_what_is_appended_is_read_on_its_own(inbox: Path, food: Stream, name: str) -> None:
+    path = put(inbox / "food", name, sample(name, "1", "2"))
+    finish(inbox)
+    append(path, b"\n" + sample(name, "3", "", "4").removeprefix(HEADER))
+    heard = events_until(following(inbox), is_caught_up, cursor())
+    assert ids(heard) == ["3", "4"]
+    line = 10 if name == "a.csv" else 5
+    assert of(Malformed, heard)[0].reason.startswith(f"{name}, line {line}: ")
+    # Who does not remember reads everything: nothing is stored twice.
+    assert ids(events_until(following(inbox), is_caught_up)) == ["1", "2", "3", "4"]
+
+
+HEADER = "\ufeffid,text\n".encode()
+
+
+def sample(name: str, *ids: str) -> bytes:
+    """Rows of these ids; an empty one makes a row without text."""
+    if name.endswith(".csv"):
+        return HEADER + "".join(f'{key},"{key and "pöst, two"}\n"\n' for key in ids).encode()
+    return b"".join(rows(1, int(key)) if key else b"{}\n" for key in ids)
+
+
+def cursor() -> str:
+    return Connection.objects.get().cursor
+
+
+def test_a_line_that_was_cut_is_read_whole_when_its_end_has_come(inbox: Path, food: Stream) -> None:
+    whole = rows(3)
+    path = put(inbox / "food", "a.jsonl", whole[:-20])
+    finish(inbox)
+    assert WatchedFile.objects.get().rejected == 1
+    append(path, whole[-20:])
+    assert ids(events_until(following(inbox), is_caught_up, cursor())) == ["2"]
+    assert ids(events_until(following(inbox), is_caught_up)) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    "content", [rows(5, 100), rows(1, 100), b'{"id": "9", "text": "one long line"}\n' * 9]
+)
+def test_a_file_that_was_replaced_is_read_from_its_beginning(
+    inbox: Path, food: Stream, content: bytes
+) -> None:
+    put(inbox / "food", "a.jsonl", rows(3))
+    finish(inbox)
+    put(inbox / "food", "a.jsonl", content, age=30)
+    heard = events_until(following(inbox), is_caught_up, cursor())
+    assert len(ids(heard)) == content.count(b"\n")
+
+
+def test_a_packed_file_that_has_grown_is_read_from_its_beginning(inbox: Path, food: Stream) -> None:
+    path = put(inbox / "food", "a.jsonl.gz", gzip.compress(rows(3)))
+    finish(inbox)
+    append(path, gzip.compress(rows(2, 3)))
+    assert ids(events_until(following(inbox), is_caught_up, cursor())) == ["0", "1", "2", "3", "4"]
+
+
+def test_a_file_that_cannot_be_read_is_told_and_left_until_it_changes(
+    inbox: Path, food: Stream
+) -> None:
+    whole = gzip.compress(rows(4000))
+    path = put(inbox / "food", "a.jsonl.gz", whole[:-100])
+    put(inbox / "food", "b.csv", b"a,b\n1,2\n", age=10)
+    finish(inbox)
+    errors = dict(WatchedFile.objects.values_list("path", "error"))
+    assert "cut off" in errors["food/a.jsonl.gz"]
+    assert "which column is the text" in errors["food/b.csv"]
+    assert Post.objects.count() > 1000
+    assert events_until(following(inbox), is_caught_up)[1:] == [
+        CaughtUp("files that came in the meantime")
+    ]
+    put(inbox / "food", path.name, whole, age=5)
+    finish(inbox)
+    assert Post.objects.count() == 4000
+    assert not WatchedFile.objects.get(path="food/a.jsonl.gz").error
+
+
+def test_bad_rows_become_dead_letters_that_can_be_read_again(inbox: Path, food: Stream) -> None:
+    put(inbox / "food", "a.csv", b"id,text\n1,good\n2,\n")
+    heard = events_until(following(inbox), is_caught_up)
+    bad = of(Malformed, heard)[0]
+    assert bad.reason == "a.csv, line 3: it has no text"
+    source = following(inbox)
+    assert [type(event) for event in source.parse(bad.excerpt)] == [Malformed]
+    mended = bad.excerpt.replace(b'"text": ""', b'"text": "mended"')
+    post = next(source.parse(mended))
+    assert isinstance(post, IncomingPost)
+    assert (post.source, post.external_id, post.text) == ("file", "2", "mended")
+
+
+def test_deletions_of_a_dump_name_whose_posts_they_are(inbox: Path, food: Stream) -> None:
+    head = b'{"did":"did:plc:a","time_us":1700000000000000,'
+    put(
+        inbox / "food",
+        "dump.jsonl",
+        head + b'"kind":"commit","commit":{"rev":"3k","operation":"delete","collection":'
+        b'"app.bsky.feed.post","rkey":"3kabc"}}\n'
+        + head
+        + b'"kind":"account","account":{"active":false,"did":"did:plc:a","status":"deleted"}}\n'
+        b'{"delete":{"status":{"id":7,"id_str":"7","user_id":1}}}\n',
+    )
+    heard = events_until(following(inbox), is_caught_up)
+    uri = "at://did:plc:a/app.bsky.feed.post/3kabc"
+    assert of(PostDeleted, heard) == [PostDeleted((uri,), "bluesky"), PostDeleted(("7",), "x")]
+    assert of(AuthorDeleted, heard) == [AuthorDeleted("did:plc:a", "bluesky")]
+
+
+def test_an_id_that_stands_for_two_posts_loses_none(
+    inbox: Path, food: Stream, run: Callable[..., Run]
+) -> None:
+    put(inbox / "food", "a.csv", b"id,text\n7,one\n7,two\n7,one\n")
+    run(DirectorySource(inbox))
+    wait_until(lambda: set(Post.objects.values_list("text", flat=True)) == {"one", "two"})
+
+
+def test_a_stream_of_some_languages_keeps_those(inbox: Path, food: Stream) -> None:
+    Stream.objects.filter(pk=food.pk).update(languages=["en"])
+    put(inbox / "food", "a.csv", b"id,text,lang\n1,hello,en-GB\n2,hallo,de\n3,hm,\n")
+    assert ids(events_until(following(inbox), is_caught_up)) == ["1", "3"]
+
+
+@pytest.mark.parametrize("query", ["../secret", "/etc", "food/../..", "out", "a\0b"])
+def test_directories_outside_are_refused(inbox: Path, tmp_path: Path, query: str) -> None:
+    (tmp_path / "secret").mkdir()
+    (inbox / "out").symlink_to(tmp_path / "secret")
+    stream = Stream(pk=1, name="Evil", source="file", query=query)
+    source = DirectorySource(inbox)
+    refused = source.follow([stream]).refused
+    assert set(refused) == {1}
+    assert source.validate(stream) == refused[1]
+    with pytest.raises(NothingFollowed):
+        next(source.connect(Resume()))
+
+
+def test_a_link_that_leads_out_is_not_read(inbox: Path, food: Stream, tmp_path: Path) -> None:
+    put(tmp_path, "secret.jsonl", rows(1))
+    (inbox / "food" / "link.jsonl").symlink_to(tmp_path / "secret.jsonl")
+    assert ids(events_until(following(inbox), is_caught_up)) == []
+
+
+def test_a_missing_directory_is_made_and_an_absolute_one_may_be_named(
+    inbox: Path, food: Stream
+) -> None:
+    stream = Stream.objects.create(name="New", source="file", query=str(inbox / "new" / "one"))
+    assert not following(inbox).follow([stream]).refused
+    assert (inbox / "new" / "one").is_dir()
+
+
+def test_a_file_in_place_of_a_directory_is_refused(inbox: Path) -> None:
+    put(inbox, "a.csv", b"text\n")
+    stream = Stream(pk=1, name="Odd", source="file", query="a.csv")
+    assert following(inbox).follow([stream]).refused[1]
+
+
+def test_it_beats_and_ends_at_once(inbox: Path, food: Stream) -> None:
+    source = following(inbox)
+    heard = events_until(source, lambda heard: isinstance(heard[-1], Heartbeat))
+    assert isinstance(heard[0], Connected)
+    connection = source.connect(Resume())
+    next(connection)
+    timer = threading.Timer(0.3, source.disconnect)
+    timer.start()
+    began = time.monotonic()
+    assert not of(Heartbeat, list(connection))
+    assert time.monotonic() - began < 1.5
+
+
+def test_streams_may_change_while_it_reads(
+    inbox: Path, food: Stream, run: Callable[..., Run]
+) -> None:
+    run(DirectorySource(inbox))
+    wait_until(lambda: Connection.objects.filter(status="connected").exists())
+    (inbox / "cats").mkdir()
+    put(inbox / "cats", "a.jsonl", rows(1))
+    Stream.objects.create(name="Cats", source="file", query="cats")
+    wait_until(lambda: stored() == {"0"})
+
+
+def test_the_cursor_stays_short_whatever_comes(inbox: Path, food: Stream) -> None:
+    for number in range(230):
+        put(inbox / "food", f"{number:04}.jsonl", rows(1, number))
+    tally = run_stream(DirectorySource(inbox), max_posts=230)
+    assert tally.saved == 230
+    # Nobody stores here: it waits rather than reads more than the cursor holds.
+    Connection.objects.all().delete()
+    WatchedFile.objects.all().delete()
+    heard = events_until(following(inbox), lambda heard: isinstance(heard[-1], Heartbeat))
+    cursors = [json.loads(event.cursor) for event in of(Checkpoint, heard)]
+    assert max(len(each["files"]) for each in cursors) == 100
+
+
+def test_a_cursor_of_another_kind_costs_nothing_but_time(inbox: Path, food: Stream) -> None:
+    put(inbox / "food", "a.jsonl", rows(3))
+    assert len(ids(events_until(following(inbox), is_caught_up, '{"sent": 1, "fil'))) == 3
+
+
+def test_it_is_set_up_from_the_settings(settings: Any, tmp_path: Path) -> None:
+    settings.FILE_SOURCE_DIR = str(tmp_path / "made")
+    assert create("file").name == "file"
+    assert (tmp_path / "made").is_dir()
