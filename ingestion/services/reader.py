@@ -46,6 +46,8 @@ class Reader:
         self._stop = threading.Event()
         # Set when the streams have changed, or when it is time to stop.
         self._changed = threading.Event()
+        # Set when the streams may have changed: look at once.
+        self._look = threading.Event()
         self._sync_lock = threading.Lock()
         self._followed: list[tuple[object, ...]] | None = None
         self._is_idle = False
@@ -66,10 +68,15 @@ class Reader:
         """Whether more events may come."""
         return self._threads[0].is_alive()
 
+    def look(self) -> None:
+        """The streams have changed: follow them now rather than in a moment."""
+        self._look.set()
+
     def stop(self) -> None:
         """Ask for an end; what is on its way is still handed over."""
         self._stop.set()
         self._changed.set()
+        self._look.set()
         self._source.disconnect()
 
     def _listen(self) -> None:
@@ -178,7 +185,9 @@ class Reader:
 
     def _watch(self) -> None:
         try:
-            while not self._stop.wait(WATCH_SECONDS):
+            while not self._stop.is_set():
+                self._look.wait(WATCH_SECONDS)
+                self._look.clear()
                 self._resync()
         finally:
             connections.close_all()

@@ -23,8 +23,9 @@ ALERT_SHARE = 0.8
 HOLD_SHARE = 0.95
 # X goes on for about 20 s with rules that were taken back: so many seconds are kept in hand.
 RESERVE_SECONDS = 30
-# Of a budget, at least so much is kept in hand.
+# Of a budget, so much is kept in hand at least, and at most.
 RESERVE_SHARE = 0.005
+RESERVE_LIMIT = 1 - HOLD_SHARE
 
 
 def may_read(source: str) -> bool:
@@ -72,26 +73,27 @@ def _judge(
     found: dict[int | None, Usage], streams: Sequence[Stream], now: datetime
 ) -> dict[int, Verdict]:
     """Stream → why it is held ("" when it is not), and the share that it may take."""
-    verdicts = {stream.pk: _by_own_budget(found[stream.pk]) for stream in streams}
     whole = found[None]
+    verdicts = {stream.pk: _by_own_budget(found[stream.pk], whole) for stream in streams}
     if not whole.budget or whole.used < whole.budget * HOLD_SHARE:
         return verdicts
     left = whole.budget - whole.used
-    if left <= _reserve(whole):
+    if left <= _reserve(whole, whole):
         reason = f"The month's budget of {whole.budget:,} posts is used up."
         return {stream.pk: (reason, None) for stream in streams}
     return verdicts | _by_cost(found, streams, verdicts, left, now)
 
 
-def _by_own_budget(own: Usage) -> Verdict:
-    if own.budget and own.budget - own.month <= _reserve(own):
+def _by_own_budget(own: Usage, whole: Usage) -> Verdict:
+    if own.budget and own.budget - own.month <= _reserve(own, whole):
         return f"Its budget of {own.budget:,} posts this month is used up.", None
     return FREE
 
 
-def _reserve(of: Usage) -> float:
-    """Posts that may still come after a hold."""
-    return max(of.budget * RESERVE_SHARE, of.daily_rate * RESERVE_SECONDS / 86400)
+def _reserve(of: Usage, whole: Usage) -> float:
+    """Posts that may still come after a hold, at the source's rate of this minute."""
+    coming = whole.per_minute / 60 * RESERVE_SECONDS
+    return min(max(of.budget * RESERVE_SHARE, coming), of.budget * RESERVE_LIMIT)
 
 
 def _by_cost(
@@ -127,9 +129,10 @@ def _steady(percent: int, now: int | None) -> int:
 
 
 def _rate(own: Usage, stream: Stream) -> float:
-    """Posts a day if nothing held it back."""
-    rate = own.daily_rate if stream.held_at is None else max(own.daily_rate, float(own.peak))
-    return rate * 100 / (stream.sample_percent or 100)
+    """Posts a day if nothing held it back: while something does, the month's busiest day."""
+    if stream.held_at is None and stream.sample_percent is None:
+        return own.daily_rate
+    return max(own.daily_rate, float(own.peak))
 
 
 def _apply(stream: Stream, reason: str, percent: int | None, now: datetime) -> bool:

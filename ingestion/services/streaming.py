@@ -13,7 +13,7 @@ from django.conf import settings
 from ingestion import metrics, sources
 from ingestion.exceptions import SourceError, StreamHeld
 from ingestion.models import Connection
-from ingestion.services import gaps, spend
+from ingestion.services import gaps, spend, usage
 from ingestion.services.buffer import Buffer, SpillFile, SpillHeld
 from ingestion.services.journal import Item
 from ingestion.services.lease import Lease
@@ -34,6 +34,7 @@ DRAIN_SECONDS = 3.0
 UPKEEP_SECONDS = 2.0
 # So many new posts of a paid source have the budget looked at before its turn.
 GOVERN_POSTS = 500
+GOVERN_SHARE = 0.002
 
 
 def run_stream(
@@ -122,7 +123,7 @@ class _Runner:
         self._writer = Writer(source, lease, connection, self._tally, self._may_stop)
         resume = Resume(connection.cursor, connection.covered_until)
         self._reader = Reader(source, buffer, resume)
-        self._upkeep = Upkeep(source)
+        self._upkeep = Upkeep(source, self._reader.look)
         self._started = time.monotonic()
         self._reported = float("-inf")
         self._deadline: float | None = None
@@ -173,7 +174,13 @@ class _Runner:
             self._buffer.settle()
             self._tally.ended_by = "lease_lost"
             self._failure = error
-        if self._source.is_paid and self._tally.saved - self._governed >= GOVERN_POSTS:
+        if self._source.is_paid:
+            self._watch_spending()
+
+    def _watch_spending(self) -> None:
+        """Have the budget looked at when much was read at once."""
+        share = usage.budget(self._source.name) * GOVERN_SHARE or GOVERN_POSTS
+        if self._tally.saved - self._governed >= min(GOVERN_POSTS, share):
             self._governed = self._tally.saved
             self._upkeep.govern_now()
 

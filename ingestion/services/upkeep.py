@@ -52,10 +52,13 @@ class _Duty:
 class Upkeep:
     """Does a source's duties while its stream runs."""
 
-    def __init__(self, source: LiveSource) -> None:
+    def __init__(self, source: LiveSource, on_change: Callable[[], None]) -> None:
+        """`on_change` is called when the governor held a stream or let it go."""
+        self._source = source
+        self._on_change = on_change
         self._stop = threading.Event()
         self._hurry = threading.Event()
-        self._govern = _Duty(lambda: spend.govern(source.name), GOVERN_SECONDS)
+        self._govern = _Duty(self._do_govern, GOVERN_SECONDS)
         self._duties = [
             _Duty(lambda: fill_gaps(source), FILL_SECONDS),
             _Duty(lambda: look_up_deletions(source), LOOK_UP_SECONDS, LOOK_UP_SECONDS),
@@ -70,6 +73,10 @@ class Upkeep:
 
     def start(self) -> None:
         self._thread.start()
+
+    def _do_govern(self) -> None:
+        if spend.govern(self._source.name):
+            self._on_change()
 
     def govern_now(self) -> None:
         """Much was read at once: look at the budget now."""

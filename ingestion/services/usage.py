@@ -13,7 +13,7 @@ from django.db import connection
 from django.db.models import F, Max, Q, Sum
 from django.utils import timezone
 
-from ingestion.models import DailyUsage, MonthlyUsage, Source, Stream
+from ingestion.models import DailyUsage, MonthlyUsage, Post, Source, Stream
 
 
 def count(source: str, reads: Mapping[int | None, int], *, day: date | None = None) -> None:
@@ -110,6 +110,8 @@ class Usage:
     last_post_at: datetime | None = None
     # Posts on the month's busiest day.
     peak: int = 0
+    # Of the whole source only: posts that came in the last minute.
+    per_minute: int = 0
 
     @property
     def used(self) -> int:
@@ -127,7 +129,7 @@ class Usage:
 
 
 def usage_of(source: str, *, now: datetime | None = None) -> dict[int | None, Usage]:
-    """The running month of a source (under None) and of each of its streams. Three queries."""
+    """The running month of a source (under None) and of each of its streams. Four queries."""
     now = now or timezone.now()
     streams = {stream.pk: stream for stream in Stream.objects.of_source(source)}
     found: dict[int | None, Usage] = {
@@ -142,6 +144,8 @@ def usage_of(source: str, *, now: datetime | None = None) -> dict[int | None, Us
             own.last_post_at = row["last"]
             own.daily_rate = row["recent"] / _days_watched(own.stream, yesterday, now)
     month = MonthlyUsage.objects.filter(source=source, month=month_of(now), stream=None).first()
+    minute_ago = now - timedelta(minutes=1)
+    found[None].per_minute = Post.objects.filter(source=source, received_at__gte=minute_ago).count()
     found[None].reported = month.reported if month is not None else None
     return found
 
