@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,7 +35,8 @@ def clean_json(value: Any) -> Any:
         return {clean(str(key)): clean_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [clean_json(item) for item in value]
-    return value
+    # JSON has no NaN, whatever Python's parser takes for it.
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class IncomingPost:
         put(self, "external_id", clean(self.external_id))
         put(self, "text", clean(self.text)[:MAX_TEXT])
         put(self, "lang", clean(self.lang)[:MAX_LANG])
+        put(self, "edit_history", tuple(clean(key)[:MAX_NAME] for key in self.edit_history))
         for name in ("author_id", "author_username", "author_name", "conversation_id"):
             put(self, name, clean(getattr(self, name))[:MAX_NAME])
         if not self.external_id:

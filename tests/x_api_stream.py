@@ -51,7 +51,7 @@ class Fields:
         """A line of a stream."""
         try:
             payload = self.answer(json.loads(line))
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return line
         return json.dumps(payload, ensure_ascii=False).encode() + b"\r\n"
 
