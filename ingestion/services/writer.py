@@ -47,11 +47,6 @@ LONGEST_RETRY = 2.0
 LOG_SECONDS = 30.0
 
 
-def _as_received(post: IncomingPost, item: Item) -> IncomingPost:
-    """One that waited on file says when it came."""
-    return replace(post, received_at=item.moment) if item.at < time.time() - 1 else post
-
-
 class Away(IngestionError):
     """The database is away, and it is time to stop."""
 
