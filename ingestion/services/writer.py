@@ -83,9 +83,8 @@ class Writer:
         """
         changes: dict[str, Any] = {}
         posts = [
+            # Storing may take until long after it came.
             replace(item.event, received_at=item.moment)
-            if item.at < time.time() - 1
-            else item.event
             for item in items
             if isinstance(item.event, IncomingPost)
         ]
