@@ -17,6 +17,7 @@ from django.utils import timezone
 from ingestion import sources
 from ingestion.exceptions import NotConfigured, SourceError, StreamHeld
 from ingestion.models import Connection, Stream
+from ingestion.services import spend
 from ingestion.services.streaming import run_stream
 from ingestion.sources import LiveSource
 
@@ -51,6 +52,9 @@ def _start(name: str) -> bool:
     running = _running.get(name)
     if running is not None and running.thread.is_alive():
         return False
+    # Nobody else lets them go when the month turns and all are held.
+    if Stream.objects.active().of_source(name).filter(held_at__isnull=False).exists():
+        spend.govern(name)
     if not Stream.objects.followed().of_source(name).exists() or not _is_due(name):
         return False
     try:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 
 from ingestion.models import Connection, MonthlyUsage, Post
@@ -68,3 +69,12 @@ def test_a_stream_that_x_refused_is_followed_soon_after_it_is_corrected(x: XApi)
     bad.query = "cats"
     bad.save()
     x.wait_for_stream(connects=2, seconds=8)
+
+
+def test_streams_that_the_budget_held_are_let_go_when_the_month_turns(
+    x: XApi, settings: Settings
+) -> None:
+    settings.TWITTER_MONTHLY_POST_BUDGET = 1000
+    stream(query="cats", held_at=timezone.now(), held_reason="used up last month")
+    assert ensure_streams() == ["x"]
+    x.wait_for_stream()

@@ -96,6 +96,8 @@ class _StatusLine:
             f"{delay}, {tally.duplicates:,} duplicates, {tally.malformed:,} malformed, "
             f"{tally.reconnects:,} reconnects"
         )
+        if tally.spilled_bytes:
+            line += f", {tally.spilled_bytes / 2**20:.1f} MiB wait for the database"
         if tally.last_error:
             line += f" ({tally.last_error})"
         if self._is_terminal:
