@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import Count, F, Min
 from django.utils import timezone
 
 from ingestion import metrics
@@ -34,6 +34,8 @@ OVERLAP = timedelta(seconds=5)
 # Who fills a gap holds it so long without a sign of life.
 CLAIM = timedelta(minutes=5)
 ATTEMPTS = 10
+# Fewer posts than this in the hour before a gap tell nothing about what it lacks.
+ENOUGH_TO_TELL = 10
 PAGE = 500
 
 
@@ -92,15 +94,18 @@ def _how_to_fill(source: LiveSource, gap: Gap) -> Gap.State:
 
 
 def _expected(gap: Gap) -> int | None:
-    """What the hour before the gap lets expect; None when nothing came then either."""
-    hour = timedelta(hours=1)
-    length = (gap.ended_at or timezone.now()) - gap.started_at
+    """What the hour before the gap lets expect; None when too little came then to tell."""
     before = Post.objects.filter(
         source=gap.source,
-        created_at__gte=gap.started_at - hour,
+        created_at__gte=gap.started_at - timedelta(hours=1),
         created_at__lt=gap.started_at,
-    ).count()
-    return round(before * (length / hour)) if before else None
+    ).aggregate(count=Count("id"), first=Min("created_at"))
+    if before["count"] < ENOUGH_TO_TELL:
+        return None
+    # Of a source that began within the hour, the time since then counts.
+    watched = gap.started_at - before["first"]
+    length = (gap.ended_at or timezone.now()) - gap.started_at
+    return round(before["count"] * (length / watched))
 
 
 def finish_replay(source: LiveSource, said: CaughtUp) -> Gap | None:

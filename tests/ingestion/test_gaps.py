@@ -255,7 +255,8 @@ def test_what_comes_before_lets_expect_how_much_is_missing() -> None:
     gaps.open_gap("x", now - timedelta(minutes=20), "network", "reset", "")
     gap = gaps.close_gap(Silent(), now, replays=False)
     assert gap is not None
-    assert gap.expected == pytest.approx(20 / 3, abs=1)
+    # Twenty in the twenty-nine minutes since the first.
+    assert gap.expected == pytest.approx(20 * 20 / 29, abs=1)
     assert gap.state == Gap.State.UNRECOVERABLE
     assert gap.completeness == 0.0
 
