@@ -247,6 +247,11 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
     api: MastodonApi
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that has gone is no trouble; anything else is shown."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"

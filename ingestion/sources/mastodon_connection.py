@@ -34,7 +34,7 @@ from ingestion.sources.mastodon_query import Plan
 from ingestion.sources.mastodon_sse import COMMENT, Oversized
 
 # Messages that wait for the caller; then the sockets' buffers hold on.
-BUFFER = 1000
+BUFFER = 500
 CHECKPOINT_SECONDS = 1.0
 # At the end, for a thread to hand over what it has read.
 LINGER_SECONDS = 2.0

@@ -6,6 +6,7 @@ import io
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -44,6 +45,7 @@ class Session(requests.Session):
             response = super().request(method, url, **options)
         except requests.RequestException as error:
             raise NetworkFault(f"Mastodon cannot be reached: {brief(error)}") from error
+        _check_is_same_host(response, url)
         if response.status_code >= 400:
             with response:
                 body = _problem(response)
@@ -65,6 +67,17 @@ class Session(requests.Session):
 
 def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
+
+
+def _check_is_same_host(response: requests.Response, asked: str) -> None:
+    """The token does not go with a redirect, so that the answer would only mislead."""
+    host = urlsplit(response.url).netloc
+    if host != urlsplit(asked).netloc:
+        response.close()
+        raise NeedsAttention(
+            f"{urlsplit(asked).netloc} sends on to {host[:200]}: if that is your instance, set "
+            "MASTODON_BASE_URL to it"
+        )
 
 
 def _check_is_stream(response: requests.Response) -> None:

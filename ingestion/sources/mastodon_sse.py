@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ingestion.events import EXCERPT
 
 # No status comes near; an event without end must not fill the memory.
-MAX_EVENT = 1024 * 1024
+MAX_EVENT = 512 * 1024
 
 # What a comment becomes: a sign of life without content.
 COMMENT = b""
