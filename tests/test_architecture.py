@@ -25,7 +25,7 @@ def test_imports_point_one_way() -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("package", ["torch", "transformers", "mlflow", "tweepy"])
+@pytest.mark.parametrize("package", ["torch", "transformers", "mlflow", "tweepy", "mastodon"])
 def test_serving_the_site_does_not_load(package: str) -> None:
     code = (
         "import os, sys, django\n"
