@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
+from ingestion.sources.bluesky_hosts import is_address
+
 
 @register
 def check_x_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
@@ -32,3 +34,17 @@ def check_x_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             )
         )
     return found
+
+
+@register
+def check_bluesky_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """The hosts of Jetstream."""
+    return [
+        Error(
+            f"BLUESKY_JETSTREAM_HOSTS: {host!r} is no host.",
+            hint="Give names, as jetstream1.us-east.bsky.network, or addresses, as ws://host:6008.",
+            id="ingestion.E002",
+        )
+        for host in settings.BLUESKY_JETSTREAM_HOSTS
+        if not is_address(host)
+    ]

@@ -350,7 +350,7 @@ class Jetstream:
     def _act(self, subscriber: Subscriber) -> bool:
         """Do one thing that waits; False when it was the last."""
         try:
-            action = subscriber.actions.get(timeout=0.1)
+            action = subscriber.actions.get(timeout=0.02)
         except queue.Empty:
             return True
         if isinstance(action, bytes):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from django.conf import settings
 
@@ -28,26 +28,18 @@ from ingestion.models import Source, Stream
 from ingestion.sources import Followed, Resume, bluesky_payload
 from ingestion.sources.bluesky_events import Interpreter, Outbox
 from ingestion.sources.bluesky_filters import Filters
+from ingestion.sources.bluesky_hosts import PATHS, PUBLIC_HOSTS, Hosts, base_address, is_address
 from ingestion.sources.bluesky_payload import COLLECTION, Failure, Info, Moment
-from ingestion.sources.bluesky_resume import Hosts, Position, Replay, start
+from ingestion.sources.bluesky_resume import Position, Replay, start
 from ingestion.sources.bluesky_socket import MAX_MESSAGE, CursorRefused, Socket
-
-# Version 1 is spoken by the numbered hosts, version 2 by the others.
-PUBLIC_HOSTS = {
-    1: tuple(
-        f"jetstream{number}.{region}.bsky.network"
-        for region in ("us-east", "us-west")
-        for number in (1, 2)
-    ),
-    2: ("jetstream.us-east.bsky.network", "jetstream.us-west.bsky.network"),
-}
-PATHS = {1: "/subscribe", 2: "/xrpc/network.bsky.jetstream.subscribeEvents"}
 
 # The firehose is never silent so long, and a host that lives answers a ping.
 STALL_SECONDS = 30.0
 # How long nothing old, or nothing at all, comes before a replay is taken to be over.
 SETTLE_SECONDS = 1.0
 QUIET_SECONDS = 5.0
+# The number, then the time; after that without either.
+MAX_REFUSALS = 2
 
 
 class BlueskySource:
@@ -81,6 +73,7 @@ class BlueskySource:
         return Followed(refused=filters.refused)
 
     def validate(self, stream: Stream) -> str:
+        """What is wrong with a query; asks nobody."""
         try:
             queries.parse(stream.query)
         except BadQuery as error:
@@ -98,7 +91,8 @@ class BlueskySource:
         except SourceError as error:
             yield from session.outbox.flush(time.monotonic())
             if not self.is_stopped:
-                raise self._judged(host, error) from error
+                self._judge(host, error)
+                raise
 
     def disconnect(self) -> None:
         self.is_stopped = True
@@ -116,14 +110,13 @@ class BlueskySource:
         """Note that a host serves us."""
         self._hosts.accepted()
 
-    def _judged(self, host: str, error: SourceError) -> SourceError:
-        """The error for the runner: one host's refusal needs nobody while there are others."""
+    def _judge(self, host: str, error: SourceError) -> None:
+        """Turn to another host next; one host's refusal needs nobody while there are others."""
         if isinstance(error, NothingFollowed):
-            return error
+            return
         self._hosts.failed(host, time.monotonic())
         if isinstance(error, NeedsAttention) and not self._hosts.refused(host):
-            return Unavailable(str(error))
-        return error
+            raise Unavailable(str(error)) from error
 
 
 class _Session:
@@ -141,6 +134,7 @@ class _Session:
         self._latest: Position | None = None
         self._dids: frozenset[str] | None = None
         self._is_greeted = False
+        self._refusals = 0
         if self._position is not None:
             since = Moment(self._position.time_us).time
             self._replay = Replay(
@@ -214,6 +208,9 @@ class _Session:
 
     def _ask_otherwise(self, why: str) -> None:
         """A number may be too old, or another archive's; the time finds what is still kept."""
+        self._refusals += 1
+        if self._position is None or self._refusals > MAX_REFUSALS:
+            raise Unavailable(f"{self._host} accepts no cursor ({why})")
         if self._by_number and self._position is not None and self._position.seq:
             self._by_number = False
             return
@@ -295,22 +292,6 @@ def _failure(host: str, failure: Failure) -> SourceError:
     if failure.name == "ConsumerTooSlow":
         return Closed(f"{host} ended the connection: we were too slow to take what it sent")
     return Unavailable(f"{host} ended the connection: {failure.name} {failure.message[:300]}")
-
-
-def base_address(host: str) -> str:
-    """`wss://host`, unless the host comes with a scheme of its own."""
-    return host.rstrip("/") if "://" in host else f"wss://{host.rstrip('/')}"
-
-
-def is_address(host: str) -> bool:
-    """Whether a websocket can be opened there."""
-    try:
-        address = urlsplit(base_address(host))
-        has_port = address.port != 0
-    except ValueError:
-        return False
-    is_bare = not (address.query or address.fragment or address.username)
-    return address.scheme in ("ws", "wss") and bool(address.hostname) and is_bare and has_port
 
 
 def from_settings() -> BlueskySource:

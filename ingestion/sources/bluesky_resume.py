@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -130,29 +130,6 @@ class Replay:
         if first - self._missed_since <= GRACE:
             return ""
         return f"nothing from {_words(self._missed_since)} to {_words(first)} was replayed"
-
-
-class Hosts:
-    """Which host to ask next: the one whose last failure is longest ago."""
-
-    def __init__(self, addresses: Sequence[str]) -> None:
-        self._failed_at: dict[str, float] = {address: float("-inf") for address in addresses}
-        self._refused: set[str] = set()
-
-    def choose(self) -> str:
-        return min(self._failed_at, key=self._failed_at.__getitem__)
-
-    def failed(self, address: str, now: float) -> None:
-        self._failed_at[address] = now
-
-    def refused(self, address: str) -> bool:
-        """Note that a host will not serve us; whether that is true of all."""
-        self._refused.add(address)
-        return len(self._refused) == len(self._failed_at)
-
-    def accepted(self) -> None:
-        """Note that a host serves us: refusals were theirs alone."""
-        self._refused.clear()
 
 
 def _words(moment: datetime) -> str:

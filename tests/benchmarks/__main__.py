@@ -3,7 +3,11 @@
 import runpy
 import sys
 
-BENCHMARKS = {"starter": "tests.benchmarks.starter", "import": "tests.benchmarks.import_posts"}
+BENCHMARKS = {
+    "starter": "tests.benchmarks.starter",
+    "import": "tests.benchmarks.import_posts",
+    "jetstream": "tests.benchmarks.jetstream",
+}
 
 
 def main() -> None:

@@ -17,11 +17,7 @@ from ingestion.events import (
     IncomingPost,
     PostDeleted,
 )
-from ingestion.exceptions import (
-    NetworkFault,
-    NothingFollowed,
-    SourceError,
-)
+from ingestion.exceptions import NetworkFault, NothingFollowed, SourceError, Unavailable
 from ingestion.models import Stream
 from ingestion.sources import Resume
 from ingestion.sources.bluesky import BlueskySource
@@ -443,3 +439,11 @@ def test_a_number_beyond_the_tip_gives_way_to_the_time(bluesky: Jetstream) -> No
     events = open_stream(make(2, bluesky.url), Resume(cursor))
     assert texts(events, 1) == ["cats"]
     assert bluesky.connects == 2
+
+
+def test_a_host_that_accepts_no_cursor_at_all_is_left(bluesky: Jetstream) -> None:
+    bluesky.script += [problem(400, "CursorTooOld", "gone")] * 3
+    cursor = str(Position(micros(datetime.now(UTC)), 7, bluesky.url))
+    caught = failure(make(2, bluesky.url).connect(Resume(cursor)))
+    assert type(caught) is Unavailable and "no cursor" in str(caught)
+    assert bluesky.connects == 3

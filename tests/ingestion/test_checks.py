@@ -3,7 +3,7 @@
 import pytest
 from pytest_django import Settings
 
-from ingestion.checks import check_x_settings
+from ingestion.checks import check_bluesky_settings, check_x_settings
 
 
 def ids() -> list[str | None]:
@@ -24,3 +24,11 @@ def test_an_address_must_be_http(settings: Settings, address: str) -> None:
 def test_a_token_is_one_word(settings: Settings, token: str) -> None:
     settings.TWITTER_BEARER_TOKEN = token
     assert ids() == ["ingestion.W001"]
+
+
+@pytest.mark.parametrize(
+    "host", ["http://a.example", "ws://", "wss://a.example/?x=1", "a b"]
+)
+def test_a_host_of_jetstream_is_a_name_or_an_address(settings: Settings, host: str) -> None:
+    settings.BLUESKY_JETSTREAM_HOSTS = ["jetstream.example", "ws://127.0.0.1:6008", host]
+    assert [found.id for found in check_bluesky_settings(None)] == ["ingestion.E002"]
