@@ -84,6 +84,37 @@ class IncomingPost:
     received_at: datetime | None = None
 
     def __post_init__(self) -> None:
+        if not self._is_storable():
+            self._mend()
+        if not self.external_id:
+            raise BadPost("it has no id")
+        if len(self.external_id) > MAX_NAME:
+            raise BadPost(f"its id is longer than {MAX_NAME} characters")
+        if not self.text or self.text.isspace():
+            raise BadPost("it has no text")
+        if self.created_at.tzinfo is None:
+            raise BadPost("its time has no time zone")
+
+    def _is_storable(self) -> bool:
+        """Whether nothing has to be mended or cut; nearly always, so it is one look at all."""
+        short = (
+            self.external_id
+            + self.author_id
+            + self.author_username
+            + self.author_name
+            + self.conversation_id
+            + self.lang
+        )
+        return (
+            len(short) <= MAX_NAME
+            and len(self.lang) <= MAX_LANG
+            and len(self.text) <= MAX_TEXT
+            and not self.edit_history
+            and _UNSTORABLE.search(short) is None
+            and _UNSTORABLE.search(self.text) is None
+        )
+
+    def _mend(self) -> None:
         put = object.__setattr__
         put(self, "external_id", clean(self.external_id))
         put(self, "text", clean(self.text)[:MAX_TEXT])
@@ -91,14 +122,6 @@ class IncomingPost:
         put(self, "edit_history", tuple(clean(key)[:MAX_NAME] for key in self.edit_history))
         for name in ("author_id", "author_username", "author_name", "conversation_id"):
             put(self, name, clean(getattr(self, name))[:MAX_NAME])
-        if not self.external_id:
-            raise BadPost("it has no id")
-        if len(self.external_id) > MAX_NAME:
-            raise BadPost(f"its id is longer than {MAX_NAME} characters")
-        if not self.text.strip():
-            raise BadPost("it has no text")
-        if self.created_at.tzinfo is None:
-            raise BadPost("its time has no time zone")
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,9 @@ SEGMENT_BYTES = 4 * 1024 * 1024
 # Far from 0, so that what a stop leaves in memory can be put before what is on file.
 FIRST_SEGMENT = 1_000_000_000
 SYNC_SECONDS = 1.0
+# So long the reader waits for the writer before it turns to the file: the socket's own buffers
+# bear it.
+PATIENCE_SECONDS = 0.5
 # A full file takes no more until so much of it is free again.
 ROOM_SHARE = 0.5
 
@@ -180,7 +183,9 @@ class Buffer:
         self._memory: deque[Item] = deque()
         self._limit = memory_items
         self._wanted = 1
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)
+        self._room = threading.Condition(lock)
         # While anything is on file, newer items go there too: the order stays.
         self._is_spilling = spill.size > 0
 
@@ -189,8 +194,14 @@ class Buffer:
         return self._spill.size
 
     def put(self, item: Item, *, is_small: bool = False) -> None:
-        """Hand over, at once. Raises SpillFull when neither memory nor file has room."""
+        """Hand over: at once, or, while the writer keeps up, after a moment.
+
+        Raises SpillFull when neither memory nor file has room.
+        """
         with self._changed:
+            if len(self._memory) >= self._limit and not self._is_spilling:
+                # A writer that is only a little slower needs no file.
+                self._room.wait_for(self._has_room, PATIENCE_SECONDS)
             if self._is_spilling or len(self._memory) >= self._limit:
                 self._spill.append(item, is_small=is_small)
                 self._is_spilling = True
@@ -199,6 +210,9 @@ class Buffer:
             # Waking the writer for each item would cost more than the item.
             if len(self._memory) >= self._wanted:
                 self._changed.notify()
+
+    def _has_room(self) -> bool:
+        return len(self._memory) < self._limit
 
     def wait_for_room(self, stop: threading.Event) -> None:
         """Until there is room again, or `stop` is set."""
@@ -223,6 +237,8 @@ class Buffer:
     def _available(self, limit: int) -> list[Item]:
         memory = self._memory
         items = [memory.popleft() for _ in range(min(limit, len(memory)))]
+        if items:
+            self._room.notify()
         if self._is_spilling and len(items) < limit:
             items += self._spill.take(limit - len(items))
             self._is_spilling = len(items) == limit

@@ -80,7 +80,7 @@ def _replay(letter: DeadLetter, source: LiveSource | str) -> str:
             saved += len(stored.post_ids)
             known += stored.duplicates
         elif isinstance(event, PostDeleted):
-            gone += forget(source.name, event.external_ids)
+            gone += forget(event.source or source.name, event.external_ids)
         elif isinstance(event, AuthorDeleted):
-            gone += forget_author(source.name, event.author_id)
+            gone += forget_author(event.source or source.name, event.author_id)
     return f"{saved} saved, {known} known before, {gone} forgotten"

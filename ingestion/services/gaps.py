@@ -217,9 +217,9 @@ class _Filling:
             self._store(event.cursor)
             return self._may_go_on()
         elif isinstance(event, PostDeleted):
-            forget(self._name, event.external_ids)
+            forget(event.source or self._name, event.external_ids)
         elif isinstance(event, AuthorDeleted):
-            forget_author(self._name, event.author_id)
+            forget_author(event.source or self._name, event.author_id)
         elif isinstance(event, CaughtUp):
             self._store("")
             state = Gap.State.FILLED if event.is_complete else Gap.State.PARTIAL

@@ -119,7 +119,7 @@ _WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
 }
 _READERS: dict[str, Callable[[dict[str, Any]], News]] = {
     "IncomingPost": _read_post,
-    "PostDeleted": lambda values: PostDeleted(tuple(values["external_ids"])),
+    "PostDeleted": lambda values: PostDeleted(tuple(values["external_ids"]), values["source"]),
     "AuthorDeleted": lambda values: AuthorDeleted(**values),
     "Connected": lambda values: Connected(**values),
     "CaughtUp": lambda values: CaughtUp(**values),

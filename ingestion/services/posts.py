@@ -7,21 +7,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from django.conf import settings
-from django.db import IntegrityError, connection, transaction
+from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from ingestion import metrics
-from ingestion.events import IncomingPost, clean, clean_json
+from ingestion.events import IncomingPost
 from ingestion.models import Post, PostQuerySet, Stream
-from ingestion.services import usage
+from ingestion.services import rows, usage
+from ingestion.services.rows import NewPost
 from ingestion.signals import posts_ingested, posts_joined, posts_withdrawn
 
 # Rows a statement: below SQLite's limit of parameters, above the cost of a round trip.
 CHUNK = 500
-# Each failed insert means that another process stored one of the posts in the same instant.
-ATTEMPTS = 10
 
 
 @dataclass
@@ -39,7 +37,7 @@ class _Batch:
     stream id) of posts that were known, and how many new posts each source (under None) and
     stream had."""
 
-    fresh: dict[str, list[Post]] = field(default_factory=lambda: defaultdict(list))
+    fresh: dict[str, list[NewPost]] = field(default_factory=lambda: defaultdict(list))
     links: set[tuple[int, int]] = field(default_factory=set)
     reads: dict[str, Counter[int | None]] = field(default_factory=lambda: defaultdict(Counter))
 
@@ -109,7 +107,7 @@ def _store_chunk(
     batch.fresh[source] += fresh
     batch.links |= _links(known, unique, streams)
     links = _links({row.external_id: row.pk for row in fresh}, unique, streams)
-    _link(links)
+    rows.insert_links(links)
     batch.reads[source].update(stream for _, stream in links)
     batch.reads[source][None] += len(fresh)
     transaction.on_commit(partial(_count, source, len(fresh), len(posts) - len(fresh)))
@@ -132,54 +130,19 @@ def _links(
     return {(pk, stream) for key, pk in pks.items() for stream in posts[key].stream_ids & streams}
 
 
-def _link(links: Iterable[tuple[int, int]]) -> None:
-    through = Post.streams.through
-    through.objects.bulk_create(
-        (through(post_id=post, stream_id=stream) for post, stream in sorted(links)),
-        ignore_conflicts=True,
-    )
-
-
 def _count(source: str, saved: int, duplicates: int) -> None:
     metrics.POSTS.labels(source, "saved").inc(saved)
     metrics.POSTS.labels(source, "duplicate").inc(duplicates)
 
 
-def _insert(source: str, unique: dict[str, IncomingPost]) -> tuple[dict[str, int], list[Post]]:
+def _insert(source: str, unique: dict[str, IncomingPost]) -> tuple[dict[str, int], list[NewPost]]:
     """Insert what is not there; return what was (external id → primary key) and the new rows."""
-    for attempt in range(ATTEMPTS):
-        known = dict(
-            Post.objects.filter(source=source, external_id__in=unique).values_list(
-                "external_id", "pk"
-            )
-        )
-        rows = [_row(post) for key, post in unique.items() if key not in known]
-        try:
-            with transaction.atomic():
-                return known, Post.objects.bulk_create(rows)
-        except IntegrityError:
-            if attempt == ATTEMPTS - 1:
-                raise
-    raise AssertionError("the last attempt returns or raises")
-
-
-def _row(post: IncomingPost) -> Post:
-    return Post(
-        source=post.source,
-        external_id=post.external_id,
-        text=post.text,
-        lang=post.lang,
-        author_id=post.author_id,
-        author_username=post.author_username,
-        author_name=post.author_name,
-        created_at=post.created_at,
-        received_at=post.received_at or timezone.now(),
-        conversation_id=post.conversation_id,
-        original_id=post.edit_history[0] if post.edit_history else "",
-        metrics=dict(post.metrics),
-        references=[{"type": ref.kind, "id": clean(ref.external_id)} for ref in post.references],
-        raw=clean_json(post.raw) if settings.STORE_RAW_POSTS else None,
-    )
+    fresh = rows.insert_posts(source, unique)
+    if len(fresh) == len(unique):
+        return {}, fresh
+    there = unique.keys() - {row.external_id for row in fresh}
+    known = Post.objects.filter(source=source, external_id__in=there)
+    return dict(known.values_list("external_id", "pk")), fresh
 
 
 def _settle(batch: _Batch) -> None:
@@ -211,7 +174,7 @@ class _Chained:
     orphaned: list[int] = field(default_factory=list)
 
 
-def _chained(source: str, fresh: Sequence[Post]) -> _Chained:
+def _chained(source: str, fresh: Sequence[NewPost]) -> _Chained:
     """Chain the versions of each post, oldest to newest, in whatever order they arrived."""
     change = _Chained()
     new = {row.pk for row in fresh}
@@ -247,14 +210,14 @@ def _supersede(post_ids: Sequence[int]) -> None:
     """These no longer count: a later version does. They are held."""
     for start in range(0, len(post_ids), CHUNK):
         part = Post.objects.filter(pk__in=post_ids[start : start + CHUNK], is_superseded=False)
-        rows = list(part.order_by("pk").values_list("pk", "deleted_at"))
-        if not rows:
+        held = list(part.order_by("pk").values_list("pk", "deleted_at"))
+        if not held:
             continue
         part.update(is_superseded=True)
         posts_withdrawn.send(
             sender=Post,
-            post_ids=[pk for pk, _ in rows],
-            counted_ids=[pk for pk, deleted_at in rows if deleted_at is None],
+            post_ids=[pk for pk, _ in held],
+            counted_ids=[pk for pk, deleted_at in held if deleted_at is None],
             reason="edited",
         )
 
@@ -273,7 +236,7 @@ def _join(links: set[tuple[int, int]]) -> None:
     """Link known posts to further streams. They are held, so that each link is told once."""
     joined = _missing(links)
     if joined:
-        _link(joined)
+        rows.insert_links(joined)
         posts_joined.send(sender=Post, links=sorted(joined))
 
 

@@ -22,6 +22,7 @@ from ingestion.exceptions import (
     SourceError,
 )
 from ingestion.models import RecentSearch, Source, Stream
+from ingestion.services import spend
 from ingestion.services.posts import store
 from ingestion.services.streams import MAX_QUERY
 from ingestion.sources.x_search import (
@@ -39,6 +40,7 @@ from ingestion.sources.x_search import (
 FAULTS = 6
 # An honest query has been collected in less searches than that.
 CHAIN = 1000
+NO_BUDGET = "The month's budget allows no more posts: raise it, or go on next month"
 OUT_OF_REACH = "X's search reaches 7 days back; what is older stays missing"
 
 
@@ -71,7 +73,7 @@ def search_recent(
     Each page is stored before the next is asked for. A search that was interrupted goes on where
     it was; after a finished one only newer posts are read, unless `start` asks for older ones
     than it read. `resume=False` begins anew. `stream` names the stream that the posts join.
-    `max_posts` and `stop` end it after a page. Waits while X allows no call. Raises
+    `max_posts`, `stop` and the month's budget end it after a page. Waits while X allows no call. Raises
     NotConfigured; or SourceError, and then the row says why, too.
     """
     query = _checked(query)
@@ -203,7 +205,13 @@ class _Search:
         return True
 
     def _is_over(self) -> bool:
-        return self._stop.is_set() or self._left <= 0
+        """Whether no page more may be read: each costs as much as the stream."""
+        if self._stop.is_set() or self._left <= 0:
+            return True
+        if spend.may_read(self._row.source):
+            return False
+        self._save(error=NO_BUDGET)
+        return True
 
     def _store(self, page: Page) -> None:
         """Posts first, then how far we are: what is read twice is stored once."""

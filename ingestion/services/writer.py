@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -45,6 +46,16 @@ T = TypeVar("T")
 ALERT_SECONDS = 60.0
 LONGEST_RETRY = 2.0
 LOG_SECONDS = 30.0
+# What came since then came just now.
+RECENT_SECONDS = 1.0
+
+
+def _as_received(posts: Sequence[tuple[Item, IncomingPost]]) -> list[IncomingPost]:
+    """Those that waited to be stored say when they came."""
+    recent = time.time() - RECENT_SECONDS
+    return [
+        post if item.at > recent else replace(post, received_at=item.moment) for item, post in posts
+    ]
 
 
 class Away(IngestionError):
@@ -74,6 +85,7 @@ class Writer:
         self._is_replaying = False
         self._renewed = time.monotonic()
         self.heard: datetime | None = None
+        self._heard_at: float | None = None
 
     def write(self, items: Sequence[Item]) -> None:
         """Posts first; then deletions, the ledger, counters, cursor and status.
@@ -82,27 +94,27 @@ class Writer:
         and StreamHeld when another process has taken over; the items are stored then.
         """
         changes: dict[str, Any] = {}
-        posts = [
-            # Storing may take until long after it came.
-            replace(item.event, received_at=item.moment)
-            for item in items
-            if isinstance(item.event, IncomingPost)
-        ]
+        posts = [(item, item.event) for item in items if isinstance(item.event, IncomingPost)]
         if posts:
             self._store(posts, changes)
         for item in items:
             event = item.event
-            self._cover(item)
             # Most are posts, which are done with.
-            if not isinstance(event, IncomingPost | Heartbeat):
-                self._note(event, item.moment, changes)
+            if isinstance(event, IncomingPost | Heartbeat):
+                self._heard_at = item.at
+                continue
+            self._cover()
+            self._note(event, item.moment, changes)
+            if not isinstance(event, Lost | Idle | Began):
+                self._heard_at = item.at
+        self._cover()
         self._forget(items)
         if changes or time.monotonic() - self._renewed > RENEW_SECONDS:
             self._renew(changes)
 
-    def _store(self, posts: list[IncomingPost], changes: dict[str, Any]) -> None:
-        stored = self.persist(lambda: self._store_all(posts))
-        newest = max(post.created_at for post in posts)
+    def _store(self, posts: list[tuple[Item, IncomingPost]], changes: dict[str, Any]) -> None:
+        stored = self.persist(lambda: self._store_all(_as_received(posts)))
+        newest = max(post.created_at for _, post in posts)
         self._tally.delay_seconds = (timezone.now() - newest).total_seconds()
         metrics.LAG.labels(self._source.name).set(self._tally.delay_seconds)
         self._count(changes, "received", len(posts))
@@ -134,26 +146,25 @@ class Writer:
         dead_letters.keep(self._source.name, [letter])
 
     def _forget(self, items: Sequence[Item]) -> None:
-        gone = [
-            key
-            for item in items
-            if isinstance(item.event, PostDeleted)
-            for key in item.event.external_ids
-        ]
-        if gone:
-            self._tally.deleted += self.persist(lambda: forget(self._source.name, gone))
+        gone: dict[str, list[str]] = defaultdict(list)
+        for item in items:
+            if isinstance(item.event, PostDeleted):
+                gone[item.event.source or self._source.name] += item.event.external_ids
+        for source, keys in gone.items():
+            self._tally.deleted += self.persist(partial(forget, source, keys))
         for item in items:
             if isinstance(item.event, AuthorDeleted):
-                author = partial(forget_author, self._source.name, item.event.author_id)
-                self._tally.deleted += self.persist(author)
+                source = item.event.source or self._source.name
+                author = item.event.author_id
+                self._tally.deleted += self.persist(partial(forget_author, source, author))
 
-    def _cover(self, item: Item) -> None:
+    def _cover(self) -> None:
         """Everything that came until then is stored, unless a replay is still under way."""
-        if isinstance(item.event, Lost | Idle | Began):
+        if self._heard_at is None:
             return
-        self.heard = item.moment
+        self.heard = datetime.fromtimestamp(self._heard_at, UTC)
         if self._is_connected and not self._is_replaying:
-            self._covered = max(self._covered or item.moment, item.moment)
+            self._covered = max(self._covered or self.heard, self.heard)
 
     def _note(self, event: Any, moment: datetime, changes: dict[str, Any]) -> None:
         if isinstance(event, Malformed):

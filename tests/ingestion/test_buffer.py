@@ -41,7 +41,7 @@ POST = IncomingPost(
 )
 NEWS: list[News] = [
     POST,
-    PostDeleted(("1", "2")),
+    PostDeleted(("1", "2"), "bluesky"),
     AuthorDeleted("did:plc:x"),
     Connected(replays=True),
     CaughtUp("replay", is_complete=False, note="36 h are kept"),

@@ -156,7 +156,7 @@ def test_while_the_database_is_locked_posts_wait_on_file_and_keep_their_time(
             for number in range(200):
                 flow.send(post(f"{number:03d}"))
             # Long enough for the time of storing to be told from that of coming.
-            time.sleep(1.5)
+            time.sleep(2.5)
             assert list((tmp_path / "spill" / "rss").glob("*.wal"))
         ended = timezone.now()
         wait_until(lambda: Post.objects.count() == 200, 30)
