@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -20,10 +19,9 @@ from ingestion.events import (
     Checkpoint,
     Connected,
     Event,
-    Heartbeat,
     IncomingPost,
 )
-from ingestion.exceptions import NotConfigured, SourceError, Stalled, Unavailable
+from ingestion.exceptions import NotConfigured, RateLimited, SourceError, Stalled, Unavailable
 from ingestion.models import Source, Stream
 from ingestion.sources import Followed, Resume, x_events, x_payload, x_problems, x_rules
 from ingestion.sources.x_client import STALL_SECONDS, XClient
@@ -42,7 +40,7 @@ class XSource:
     """All active X streams as rules of the one connection that X allows.
 
     `backfill_minutes` is how much X may be asked to replay (0: not at all), `search_lag_seconds`
-    how long a post may take to be found by a search.
+    how long a post takes to be found by a search.
     """
 
     name: str = Source.X
@@ -61,7 +59,7 @@ class XSource:
         self._streams: dict[str, frozenset[int]] = {}
         self._backfill_minutes = backfill_minutes
         self._search_lag = timedelta(seconds=search_lag_seconds)
-        self._stopped = threading.Event()
+        self._disconnects = 0
 
     def follow(self, streams: Sequence[Stream]) -> Followed:
         """Change the account's rules to these streams', by difference. Raises SourceError."""
@@ -78,9 +76,11 @@ class XSource:
 
     def connect(self, resume: Resume) -> Iterator[Event]:
         """The filtered stream, once. Where the plan has it, X replays what was missed."""
+        disconnects = self._disconnects
         replays = self._open(resume)
         connected_at = timezone.now()
-        if self._stopped.is_set():
+        if self._disconnects != disconnects:
+            # Asked for while we were still connecting.
             self._client.disconnect()
         yield Connected(replays=replays)
         events = self._listen(resume.cursor)
@@ -134,7 +134,7 @@ class XSource:
             self._client.kill_connections()
 
     def disconnect(self) -> None:
-        self._stopped.set()
+        self._disconnects += 1
         self._client.disconnect()
 
     def parse(self, message: bytes) -> Iterator[Event]:
@@ -176,12 +176,11 @@ class XSource:
     ) -> Iterator[Event]:
         """What recent search knows of these streams between two moments, at most 7 days back.
 
-        One search a stream, so that each post reaches its stream. Heartbeats while it waits for
-        X's index to have the last seconds.
+        One search a stream, so that each post reaches its stream. RateLimited, too, while X's
+        index does not have the last seconds yet.
         """
         now = timezone.now()
-        end = min(end, now)
-        yield from self._wait_for_index(end)
+        self._check_index_has(end, now)
         reached = Progress(progress)
         missing: list[str] = []
         if Window(start).is_cut(now):
@@ -196,11 +195,11 @@ class XSource:
         notes = [_REPOSTS, *missing]
         yield CaughtUp("recent search", is_complete=not missing, note="; ".join(notes)[:2000])
 
-    def _wait_for_index(self, end: datetime) -> Iterator[Event]:
+    def _check_index_has(self, end: datetime, now: datetime) -> None:
         # A second more, because X takes whole ones.
-        ready = end + self._search_lag + timedelta(seconds=bool(self._search_lag))
-        while timezone.now() < ready and not self._stopped.wait(0.25):
-            yield Heartbeat()
+        ready = end + self._search_lag + timedelta(seconds=1)
+        if self._search_lag and now < ready:
+            raise RateLimited("X's search does not have the last seconds yet", ready.timestamp())
 
     def _backfill_one(
         self, stream: Stream, start: datetime, end: datetime, reached: Progress

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from ingestion.events import CaughtUp, Checkpoint, Event, Heartbeat, IncomingPost, Malformed
+from ingestion.events import CaughtUp, Checkpoint, Event, IncomingPost, Malformed
 from ingestion.exceptions import NeedsAttention, RateLimited, Unavailable
 from ingestion.models import Stream
 from ingestion.sources import Backfills, LooksUp, ReportsUsage, Validates
@@ -77,12 +77,14 @@ def test_posts_of_the_very_last_moment_are_found(x: XApi) -> None:
     assert texts(fill(x, CATS)) == ["cats now"]
 
 
-def test_the_search_s_lag_is_waited_for(x: XApi) -> None:
-    x.search_lag_seconds = 0.6
-    x.publish("cats now")
-    events = fill(x, CATS)
-    assert isinstance(events[0], Heartbeat)
-    assert texts(events) == ["cats now"]
+def test_what_the_index_does_not_have_yet_is_asked_for_later(x: XApi) -> None:
+    x.search_lag_seconds = 10
+    with pytest.raises(RateLimited) as caught:
+        fill(x, CATS)
+    assert caught.value.retry_at == pytest.approx(timezone.now().timestamp() + 11, abs=2)
+    assert x.asked(SEARCH) == []
+    x.publish("cats then", at=ago(seconds=13))
+    assert texts(fill(x, CATS, until=ago(seconds=12))) == ["cats then"]
 
 
 def test_a_gap_longer_than_the_reach_is_filled_as_far_as_it_goes(x: XApi) -> None:

@@ -10,6 +10,7 @@ from ingestion.events import CaughtUp, Connected, Event, Heartbeat, IncomingPost
 from ingestion.exceptions import NeedsAttention, Stalled
 from ingestion.sources import Resume, x
 from ingestion.sources.x import XSource
+from tests.conftest import wait_until
 from tests.x_api import STREAM, XApi
 from tests.x_api_refusals import opaque, unauthorized, unavailable
 
@@ -122,6 +123,19 @@ def test_a_wrong_token_is_not_tried_twice(api: XApi) -> None:
     with pytest.raises(NeedsAttention):
         list(live.connect(Resume(covered_until=ago(minutes=2))))
     assert len(api.requests) == 1
+
+
+def test_after_a_disconnect_it_can_connect_again(api: XApi) -> None:
+    live = source(api)
+    live.disconnect()
+    for connects in (1, 2):
+        events = live.connect(Resume())
+        assert next(events) == Connected()
+        api.wait_for_stream(connects)
+        assert next(events) == Heartbeat()
+        live.disconnect()
+        assert list(events) == []
+        wait_until(lambda: not api.streams)
 
 
 def test_a_stalled_connection_is_ended_at_x_s_side_too(api: XApi) -> None:

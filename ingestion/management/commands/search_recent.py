@@ -113,6 +113,8 @@ class _StatusLine:
         if not self._is_begun:
             self._is_begun = True
             self.read_before, self.saved_before = progress.posts_read, progress.saved
+            if not (self._is_terminal or progress.message):
+                return
         back_to = (
             "" if progress.oldest_at is None else f", back to {progress.oldest_at:%d %b %H:%M}"
         )
