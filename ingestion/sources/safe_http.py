@@ -121,20 +121,23 @@ class Fetch:
                 with suppress(OSError):
                     each.shutdown(socket.SHUT_RDWR)
 
-    def connect(self, host: str, port: int, **options: Any) -> socket.socket:
+    def connect(self, host: str, port: int, is_trusted: bool, **options: Any) -> socket.socket:
         """An open socket to an address that is allowed. Raises SourceError or OSError."""
         problem: OSError | None = None
-        for address in self._addresses(host, port):
+        for address in self.addresses(host, port, is_trusted):
             try:
                 return self._watched(create_connection((address, port), **options))
             except OSError as error:
                 problem = error
         raise problem or OSError("the name has no address")
 
-    def _addresses(self, host: str, port: int) -> list[str]:
+    def addresses(self, host: str, port: int, is_trusted: bool = False) -> list[str]:
+        """Where a host is and we may go. Raises PrivateAddress when that is nowhere, or OSError."""
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
-        allowed = [each for each in addresses if self.allow_private or is_public(each)]
+        allowed = [
+            each for each in addresses if is_trusted or self.allow_private or is_public(each)
+        ]
         if addresses and not allowed:
             raise PrivateAddress(f"{host} {PRIVATE}")
         return allowed
@@ -195,6 +198,11 @@ class _Adapter(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        return manager
+
     def send(
         self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
     ) -> requests.Response:
@@ -208,7 +216,7 @@ def _check_before_proxy(fetch: Fetch, url: str) -> None:
     """Behind a proxy it is the proxy that connects; refuse at least what we know to be inside."""
     parts = urlsplit(url)
     with suppress(socket.gaierror):
-        fetch._addresses(parts.hostname or "", parts.port or 443)
+        fetch.addresses(parts.hostname or "", parts.port or 443)
 
 
 class _Connection(HTTPConnection):
@@ -226,6 +234,8 @@ def _open(connection: HTTPConnection) -> socket.socket:
     return fetch.connect(
         connection.host.strip("[]"),
         connection.port,
+        # The operator's proxy may well be inside.
+        is_trusted=connection.proxy is not None,
         timeout=connection.timeout,
         source_address=connection.source_address,
         socket_options=connection.socket_options,

@@ -444,6 +444,21 @@ def test_a_redirect_that_leads_inside_is_not_followed(
     assert not site.asked("/secret")
 
 
+def test_a_proxy_is_used_and_the_inside_still_refused(
+    make: Callable[..., RssSource], site: Feeds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", site.url(""))
+    monkeypatch.setenv("no_proxy", "")
+    # A proxy is asked for whole addresses.
+    site.put("http://p.invalid/a", document(item("https://p/1", "one")))
+    site.answer("http://p.invalid/slow", Reply(200, trickle="headers"))
+    urls = "http://p.invalid/a http://p.invalid/slow http://2130706433/"
+    assert len(posts(first_round(make(urls, allow_private=False, fetch_seconds=1)))) == 1
+    error = Stream.objects.get().last_error
+    assert "longer than 1 s" in error and "2130706433 is inside a private network" in error
+    assert not site.asked("http://2130706433/")
+
+
 def test_a_password_is_used_but_not_shown(make: Callable[..., RssSource], site: Feeds) -> None:
     url = site.answer("/a", Reply(500)).replace("//", "//ann:secret@")
     seen = first_round(make(url))
