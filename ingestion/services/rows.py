@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, NamedTuple
 
+import orjson
 from django.conf import settings
 from django.db import connection
 from django.db.models import Max
@@ -48,6 +51,8 @@ _LINKS = Post.streams.through._meta.db_table
 # Quoted, because `references` is a word of SQL.
 _NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
 _INTO = f"INSERT INTO {_TABLE} ({_NAMES})"
+# Below SQLite's limit of 32,766 parameters.
+LINKS_A_STATEMENT = 10_000
 _UNLESS_THERE = "ON CONFLICT (source, external_id) DO NOTHING"
 
 
@@ -57,7 +62,8 @@ def insert_posts(source: str, posts: Mapping[str, IncomingPost]) -> list[NewPost
     Within a transaction that nobody else stores the source's posts beside.
     """
     adapt = _ADAPT_MOMENT.get(connection.vendor, _same)
-    rows = [_row(post, adapt) for post in posts.values()]
+    now = adapt(timezone.now())
+    rows = [_row(post, adapt, now) for post in posts.values()]
     ids = _insert_on_postgresql(rows) if _is_postgresql() else _insert_on_sqlite(rows)
     return [
         NewPost(pk, key, history[0] if (history := posts[key].edit_history) else "")
@@ -69,14 +75,18 @@ def insert_links(links: Iterable[tuple[int, int]]) -> None:
     """Link posts to streams: pairs of (post id, stream id); those that are there stay."""
     rows = sorted(links)
     into = f"INSERT INTO {_LINKS} (post_id, stream_id)"
+    if not rows:
+        return
     if _is_postgresql():
         _execute_values(f"{into} VALUES %s ON CONFLICT DO NOTHING", rows)
-    else:
-        _execute_many(f"{into} VALUES (%s, %s) ON CONFLICT DO NOTHING", rows)
+        return
+    for start in range(0, len(rows), LINKS_A_STATEMENT):
+        part = rows[start : start + LINKS_A_STATEMENT]
+        _execute_on_sqlite(into, part, "ON CONFLICT DO NOTHING")
 
 
-def _row(post: IncomingPost, adapt: Callable[[datetime], Any]) -> tuple[Any, ...]:
-    received_at = adapt(post.received_at or timezone.now())
+def _row(post: IncomingPost, adapt: Callable[[datetime], Any], now: Any) -> tuple[Any, ...]:
+    received_at = now if post.received_at is None else adapt(post.received_at)
     raw = clean_json(post.raw) if settings.STORE_RAW_POSTS else None
     return (
         post.source,
@@ -93,13 +103,21 @@ def _row(post: IncomingPost, adapt: Callable[[datetime], Any]) -> tuple[Any, ...
         post.edit_history[0] if post.edit_history else "",
         False,
         _references(post) if post.references else "[]",
-        json.dumps(dict(post.metrics)) if post.metrics else "{}",
-        None if raw is None else json.dumps(raw),
+        _json(dict(post.metrics)) if post.metrics else "{}",
+        None if raw is None else _json(raw),
     )
 
 
 def _references(post: IncomingPost) -> str:
-    return json.dumps([{"type": ref.kind, "id": clean(ref.external_id)} for ref in post.references])
+    return _json([{"type": ref.kind, "id": clean(ref.external_id)} for ref in post.references])
+
+
+def _json(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        # What it is too strict for: half surrogates, integers beyond 64 bit.
+        return json.dumps(clean_json(value))
 
 
 def _same(moment: datetime) -> Any:
@@ -116,22 +134,34 @@ def _is_postgresql() -> bool:
     return connection.vendor == "postgresql"
 
 
-def _insert_on_sqlite(rows: Sequence[tuple[Any, ...]]) -> list[tuple[int, str]]:
-    last = Post.objects.aggregate(last=Max("pk"))["last"] or 0
-    marks = ", ".join(["%s"] * len(COLUMNS))
-    _execute_many(f"{_INTO} VALUES ({marks}) {_UNLESS_THERE}", rows)
-    # There is one writer: what is newer is ours.
-    return list(Post.objects.filter(pk__gt=last).order_by("pk").values_list("pk", "external_id"))
+def _insert_on_sqlite(rows: Sequence[tuple[Any, ...]]) -> Iterable[tuple[int, str]]:
+    """There is one writer, and its ids follow one another."""
+    before = Post.objects.aggregate(last=Max("pk"))["last"] or 0
+    count, last = _execute_on_sqlite(_INTO, rows, _UNLESS_THERE)
+    if count == len(rows):
+        return zip(range(last - count + 1, last + 1), (row[1] for row in rows), strict=True)
+    fresh = Post.objects.filter(pk__gt=before).order_by("pk")
+    return list(fresh.values_list("pk", "external_id"))
 
 
 def _insert_on_postgresql(rows: Sequence[tuple[Any, ...]]) -> list[tuple[int, str]]:
     return _execute_values(f"{_INTO} VALUES %s {_UNLESS_THERE} RETURNING id, external_id", rows)
 
 
-def _execute_many(sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    if rows:
-        with connection.cursor() as cursor:
-            cursor.executemany(sql, rows)
+def _execute_on_sqlite(
+    into: str, rows: Sequence[tuple[Any, ...]], on_conflict: str
+) -> tuple[int, int]:
+    """One statement for all rows; return how many were inserted, and the last one's id.
+
+    sqlite3 lets other threads run at each statement, and waits for them: once for each row would
+    cost more than the rows. Django would look for %s in all of it, and write ? instead.
+    """
+    marks = f"({', '.join('?' * len(rows[0]))})"
+    sql = f"{into} VALUES {', '.join([marks] * len(rows))} {on_conflict}"
+    with connection.cursor() as cursor:
+        inner = cursor.cursor
+        sqlite3.Cursor.execute(inner, sql, tuple(chain.from_iterable(rows)))
+        return inner.rowcount, inner.lastrowid or 0
 
 
 def _execute_values(sql: str, rows: Sequence[tuple[Any, ...]]) -> list[Any]:

@@ -73,8 +73,8 @@ def search_recent(
     Each page is stored before the next is asked for. A search that was interrupted goes on where
     it was; after a finished one only newer posts are read, unless `start` asks for older ones
     than it read. `resume=False` begins anew. `stream` names the stream that the posts join.
-    `max_posts`, `stop` and the month's budget end it after a page. Waits while X allows no call. Raises
-    NotConfigured; or SourceError, and then the row says why, too.
+    `max_posts`, `stop` and the month's budget end it after a page. Waits while X allows no call.
+    Raises NotConfigured; or SourceError, and then the row says why, too.
     """
     query = _checked(query)
     joined = _stream(stream)

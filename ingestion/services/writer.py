@@ -126,7 +126,7 @@ class Writer:
             return store(posts)
         except (OperationalError, InterfaceError):
             raise
-        except (DatabaseError, ValueError) as error:
+        except (DatabaseError, ValueError, TypeError, ArithmeticError) as error:
             if len(posts) == 1:
                 self._put_aside(posts[0], error)
                 return Stored()
@@ -142,7 +142,7 @@ class Writer:
     def _put_aside(self, post: IncomingPost, error: Exception) -> None:
         logger.exception("%s:%s cannot be stored", post.source, post.external_id)
         message = json.dumps(dict(post.raw or {"id": post.external_id, "text": post.text}))
-        letter = malformed(f"the database refused it: {error}", message.encode())
+        letter = malformed(f"it cannot be stored: {error}", message.encode())
         dead_letters.keep(self._source.name, [letter])
 
     def _forget(self, items: Sequence[Item]) -> None:

@@ -31,6 +31,7 @@ from ingestion.sources.x_search import PAGE_SIZE, Page, Progress, Window, order,
 REPLAY_SECONDS = 20.0
 # A connect takes a moment, which the replay must reach across, too.
 REPLAY_MARGIN = 5.0
+CHECKPOINT_SECONDS = 0.5
 LOOK_UP_SIZE = 100
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _REPOSTS = "keyword search leaves reposts out, so they may be missing"
@@ -116,12 +117,17 @@ class XSource:
             raise
 
     def _listen(self, cursor: str) -> Iterator[Event]:
+        told_at = time.monotonic()
+        told = cursor
         try:
             for line in self._client.lines():
                 event = x_events.read(line, self._streams_of)
                 yield event
                 if isinstance(event, IncomingPost) and order(event.external_id) > order(cursor):
                     cursor = event.external_id
+                # The cursor only tells a gap's beginning: not worth an event a post.
+                if cursor != told and time.monotonic() - told_at > CHECKPOINT_SECONDS:
+                    told_at, told = time.monotonic(), cursor
                     yield Checkpoint(cursor)
         except Stalled:
             # X may still believe in the connection, and would refuse the next one.

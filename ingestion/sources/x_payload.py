@@ -14,6 +14,7 @@ from ingestion.models import Source
 _HISTORY = ("edit_history_tweet_ids", "edit_history_post_ids")
 _NOTE = ("note_tweet", "note_post")
 _REFERENCES = ("referenced_tweets", "referenced_posts")
+_REFERRING = frozenset(_REFERENCES)
 _REPOSTED = "reposted"
 _KINDS = {"retweeted": _REPOSTED, "reposted": _REPOSTED}
 _METRICS = {"retweet_count": "repost_count"}
@@ -61,28 +62,35 @@ def post(
         author_username=_text(author.get("username")),
         author_name=_text(author.get("name")),
         conversation_id=_text(item.get("conversation_id")),
-        edit_history=tuple(
-            version for version in _history(item) if version and version != external_id
-        ),
+        edit_history=_earlier(item, external_id),
         metrics=_metrics(item.get("public_metrics")),
-        references=tuple(_references(item)),
+        references=tuple(_references(item)) if _REFERRING & item.keys() else (),
         raw=item,
         stream_ids=stream_ids,
     )
 
 
 def _text(value: Any) -> str:
+    if type(value) is str:
+        return value
     # Ids come as strings; a file may hold them as numbers.
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
 
 def _first(item: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
-    return next((item[key] for key in keys if item.get(key)), None)
+    for key in keys:
+        if value := item.get(key):
+            return value
+    return None
 
 
-def _history(item: Mapping[str, Any]) -> list[str]:
+def _earlier(item: Mapping[str, Any], external_id: str) -> tuple[str, ...]:
+    """Earlier versions' ids, oldest first; most posts name only themselves."""
     history = _first(item, _HISTORY)
-    return [_text(version) for version in history] if isinstance(history, list) else []
+    if not isinstance(history, list) or history == [external_id]:
+        return ()
+    versions = map(_text, history)
+    return tuple(version for version in versions if version and version != external_id)
 
 
 def _own_text(item: Mapping[str, Any]) -> str:

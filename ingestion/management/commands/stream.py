@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 import time
@@ -41,6 +42,7 @@ class Command(BaseCommand):
         self._check(options)
         stop = threading.Event()
         status = _StatusLine(self)
+        _tune_garbage_collector()
         try:
             source = sources.create(options["source"])
             if options["query"]:
@@ -71,6 +73,12 @@ class Command(BaseCommand):
         for name in ("max_posts", "max_seconds"):
             if options[name] is not None and options[name] <= 0:
                 raise CommandError(f"--{name.replace('_', '-')} must be above 0", returncode=2)
+
+
+def _tune_garbage_collector() -> None:
+    """A flood of short-lived posts needs no search for cycles every 700 objects."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 class _StatusLine:
