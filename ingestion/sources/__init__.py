@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Protocol, cast, runtime_checkable
 
 from ingestion.events import Event
 from ingestion.exceptions import NotConfigured
-from ingestion.models import ENTRY_POINTS, Stream
 from ingestion.models import Source as SourceName
+from ingestion.models import Stream, brought_sources
 
 
 @dataclass(frozen=True)
@@ -138,8 +137,7 @@ _MODULES: dict[str, str] = {
 
 def names() -> tuple[str, ...]:
     """Sources that can be streamed: our own, then those that installed packages bring."""
-    brought = {point.name for point in entry_points(group=ENTRY_POINTS)} - set(SourceName.values)
-    return (*_MODULES, *sorted(brought))
+    return (*_MODULES, *brought_sources())
 
 
 def create(name: str) -> LiveSource:
@@ -150,6 +148,6 @@ def create(name: str) -> LiveSource:
     if name in _MODULES:
         factory = cast(Callable[[], LiveSource], import_module(_MODULES[name]).from_settings)
         return factory()
-    for point in entry_points(group=ENTRY_POINTS, name=name):
+    if (point := brought_sources().get(name)) is not None:
         return cast(Callable[[], LiveSource], point.load())()
     raise NotConfigured(f"{name!r} cannot be streamed; what can: {', '.join(names())}")

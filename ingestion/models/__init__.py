@@ -1,0 +1,29 @@
+"""What people follow (`Stream`), what arrived (`Post`), and how the sources are doing."""
+
+from ingestion.models.collections import RecentSearch, WatchedFile
+from ingestion.models.connections import Connection, ConnectionQuerySet
+from ingestion.models.gaps import DeadLetter, Gap, GapQuerySet
+from ingestion.models.posts import Post, PostQuerySet
+from ingestion.models.sources import ENTRY_POINTS, Source, brought_sources, source_choices
+from ingestion.models.streams import Stream, StreamQuerySet
+from ingestion.models.usage import DailyUsage, MonthlyUsage
+
+__all__ = [
+    "Connection",
+    "ConnectionQuerySet",
+    "DailyUsage",
+    "DeadLetter",
+    "ENTRY_POINTS",
+    "Gap",
+    "GapQuerySet",
+    "MonthlyUsage",
+    "Post",
+    "PostQuerySet",
+    "RecentSearch",
+    "Source",
+    "Stream",
+    "StreamQuerySet",
+    "WatchedFile",
+    "brought_sources",
+    "source_choices",
+]
