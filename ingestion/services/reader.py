@@ -72,6 +72,10 @@ class Reader:
         """The streams have changed: follow them now rather than in a moment."""
         self._look.set()
 
+    def join(self, seconds: float) -> None:
+        """Wait for the last event, for so long at most."""
+        self._threads[0].join(seconds)
+
     def stop(self) -> None:
         """Ask for an end; what is on its way is still handed over."""
         self._stop.set()

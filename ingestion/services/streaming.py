@@ -32,6 +32,7 @@ REPORT_SECONDS = 1.0
 # After a stop: for the reader to hand over what it holds, and for the database to take it.
 DRAIN_SECONDS = 3.0
 UPKEEP_SECONDS = 2.0
+READER_SECONDS = 1.0
 # So many new posts of a paid source have the budget looked at before its turn.
 GOVERN_POSTS = 500
 GOVERN_SHARE = 0.002
@@ -129,6 +130,8 @@ class _Runner:
         self._deadline: float | None = None
         self._governed = 0
         self._failure: Exception | None = None
+        # Given up waiting for the database: what comes goes on file.
+        self._is_away = False
 
     def run(self, max_posts: int | None, max_seconds: float | None) -> Tally:
         self._reader.start(*_why_missing(self._before))
@@ -186,6 +189,7 @@ class _Runner:
 
     def _keep(self, items: list[Item], error: Away) -> None:
         """What cannot be stored now waits on file for the next run."""
+        self._is_away = True
         self._buffer.keep(items)
         logger.error(
             "%s: what has come waits in %s for the next run",
@@ -218,10 +222,11 @@ class _Runner:
         self._reader.stop()
         self._deadline = time.monotonic() + DRAIN_SECONDS
         try:
-            while self._reader.is_alive() and time.monotonic() < self._deadline:
+            while self._reader.is_alive() and self._may_drain():
                 self._write(self._buffer.take(FLUSH_SIZE, FLUSH_SECONDS / 4))
-            while time.monotonic() < self._deadline and (rest := self._buffer.take(FLUSH_SIZE, 0)):
+            while self._may_drain() and (rest := self._buffer.take(FLUSH_SIZE, 0)):
                 self._write(rest)
+            self._reader.join(READER_SECONDS)
             self._buffer.keep([])
             self._upkeep.stop(UPKEEP_SECONDS)
             self._release()
@@ -231,6 +236,9 @@ class _Runner:
             self._tally.seconds = time.monotonic() - self._started
             self._tally.spilled_bytes = 0
             metrics.CONNECTED.labels(self._source.name).set(0)
+
+    def _may_drain(self) -> bool:
+        return not self._is_away and time.monotonic() < (self._deadline or 0)
 
     def _release(self) -> None:
         failure = self._failure if isinstance(self._failure, SourceError) else None
