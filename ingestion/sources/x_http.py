@@ -30,7 +30,7 @@ def session(base_url: str, bearer_token: str) -> requests.Session:
     that logs its headers logs none, and redirects are not followed.
     """
     made = _Session()
-    made.mount(f"{HOST}/", _Rerouted(base_url, bearer_token))
+    made.mount(f"{HOST}/", Rerouted(base_url, bearer_token))
     return made
 
 
@@ -40,7 +40,7 @@ class _Session(requests.Session):
         return None
 
 
-class _Rerouted(HTTPAdapter):
+class Rerouted(HTTPAdapter):
     """Sends what is meant for tweepy's host to another, and lets no call wait for ever."""
 
     def __init__(self, base_url: str, bearer_token: str) -> None:

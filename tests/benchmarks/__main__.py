@@ -7,6 +7,8 @@ BENCHMARKS = {
     "starter": "tests.benchmarks.starter",
     "import": "tests.benchmarks.import_posts",
     "jetstream": "tests.benchmarks.jetstream",
+    "throughput": "tests.benchmarks.throughput",
+    "soak": "tests.benchmarks.soak",
 }
 
 
