@@ -12,11 +12,12 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import Error as DatabaseError
 from django.http import QueryDict
 
-from dashboard import presenters, selectors
+from dashboard import presenters, selectors, state
 from dashboard.access import may_watch
 from dashboard.events import Snapshot
 from dashboard.live import Viewer, ticker
 from dashboard.receivers import ALERT_GROUP
+from ingestion.selectors import source_states
 
 logger = logging.getLogger(__name__)
 
@@ -82,11 +83,15 @@ class LiveConsumer(AsyncWebsocketConsumer):
     def _snapshot(self, sequence: int) -> Snapshot:
         view = selectors.view_of(QueryDict(self.scope["query_string"]))
         rate, lag = selectors.rate()
+        states = source_states()
         return Snapshot(
             type="snapshot",
             sequence=sequence,
             view=presenters.present(view),
             posts=selectors.newest_posts(view),
+            gaps=state.gaps(view),
+            sources=state.sources(states),
+            alerts=state.standing_alerts(states),
             model=selectors.serving_model(),
             rate=rate,
             lag_seconds=lag,

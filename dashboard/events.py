@@ -36,6 +36,50 @@ class ModelEvent(TypedDict):
     macro_recall: float | None
 
 
+class GapEvent(TypedDict):
+    """An outage of a source; without an end it goes on. `completeness` is the share of its posts
+    that was got back, 0 to 1, None where nobody can say."""
+
+    id: int
+    source: str
+    name: str
+    started_at: str
+    ended_at: str | None
+    cause: str
+    detail: str
+    state: str
+    filled_by: str
+    recovered: int
+    completeness: float | None
+    note: str
+
+
+class SourceEvent(TypedDict):
+    """How a source fares. `words` say its status, `reason` why it is so; `rate` is posts a
+    minute; `used` posts of this month, against a `budget` where there is one."""
+
+    source: str
+    name: str
+    status: str
+    words: str
+    reason: str
+    next_attempt_at: str | None
+    last_event_at: str | None
+    rate: int
+    used: int | None
+    budget: int | None
+    waiting_bytes: int
+    held: list[str]
+
+
+class StandingAlert(TypedDict):
+    """Something that needs a human for as long as it is told. `key` stays the same meanwhile."""
+
+    key: str
+    kind: str
+    message: str
+
+
 class Snapshot(TypedDict):
     """Everything that a page needs to start, once after connecting."""
 
@@ -43,6 +87,9 @@ class Snapshot(TypedDict):
     sequence: int
     view: dict[str, Any]
     posts: list[PostEvent]
+    gaps: list[GapEvent]
+    sources: list[SourceEvent]
+    alerts: list[StandingAlert]
     model: ModelEvent
     rate: float
     lag_seconds: float | None
@@ -57,6 +104,11 @@ class Tick(TypedDict):
     posts: list[PostEvent]
     # Ids of posts that were deleted or edited: they leave the list.
     withdrawn: list[int]
+    # Gaps that are new or changed, of all sources and times.
+    gaps: list[GapEvent]
+    # As they are now; None when nothing has changed.
+    sources: list[SourceEvent] | None
+    alerts: list[StandingAlert] | None
     rate: float
     lag_seconds: float | None
 

@@ -20,13 +20,14 @@ from django.db import Error as DatabaseError
 from dashboard import selectors
 from dashboard.events import ModelEvent, Tick
 from dashboard.news import News
+from dashboard.state import NOTHING, Watch
 
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
 # Without news a tick still tells rate and lag so often.
 IDLE_SECONDS = 1.0
-MODEL_SECONDS = 1.0
+STATE_SECONDS = 1.0
 # A viewer that is more ticks behind than this starts again from a snapshot.
 BACKLOG = 20
 
@@ -63,6 +64,7 @@ class Ticker:
         self._task: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
         self._rate: tuple[float, float | None] = (0.0, None)
+        self._seen = NOTHING
         self._model: ModelEvent | None = None
 
     async def join(self, viewer: Viewer) -> None:
@@ -71,8 +73,8 @@ class Ticker:
         # Of viewers that come at once the first starts the run; a second run would tick double.
         async with self._starting:
             if self._task is None or self._task.done():
-                news = await database_sync_to_async(News)()
-                self._task = asyncio.create_task(self._run(news))
+                news, watch = await database_sync_to_async(lambda: (News(), Watch()))()
+                self._task = asyncio.create_task(self._run(news, watch))
 
     def leave(self, viewer: Viewer) -> None:
         self._viewers.discard(viewer)
@@ -80,14 +82,15 @@ class Ticker:
             self._task.cancel()
             self._task = None
 
-    async def _run(self, news: News) -> None:
+    async def _run(self, news: News, watch: Watch) -> None:
         told_at = figured_at = float("-inf")
         while True:
             started = time.monotonic()
             try:
-                if started - figured_at >= MODEL_SECONDS:
+                if started - figured_at >= STATE_SECONDS:
                     await self._look_at_model()
                     self._rate = await database_sync_to_async(selectors.rate)()
+                    self._seen = self._seen.then(await database_sync_to_async(watch.look)())
                     figured_at = started
                 if await self._tick(news, is_due=started - told_at >= IDLE_SECONDS):
                     told_at = started
@@ -105,19 +108,23 @@ class Ticker:
 
     async def _tick(self, news: News, *, is_due: bool) -> bool:
         """Send what is new; True when something was sent."""
-        counts, posts, withdrawn = await database_sync_to_async(news.read)()
-        if not counts and not withdrawn and not is_due:
+        happened = await database_sync_to_async(news.read)()
+        if not any(happened) and not any(self._seen) and not is_due:
             return False
         self.sequence += 1
         rate, lag = self._rate
+        seen, self._seen = self._seen, NOTHING
         self._broadcast(
             dict(
                 Tick(
                     type="tick",
                     sequence=self.sequence,
-                    counts=counts,
-                    posts=posts,
-                    withdrawn=withdrawn,
+                    counts=happened.counts,
+                    posts=happened.posts,
+                    withdrawn=happened.withdrawn,
+                    gaps=seen.gaps,
+                    sources=seen.sources,
+                    alerts=seen.alerts,
                     rate=rate,
                     lag_seconds=lag,
                 )

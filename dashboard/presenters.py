@@ -17,6 +17,7 @@ def present(view: View) -> dict[str, Any]:
     return {
         "range": view.range_key,
         "stream": view.stream_id,
+        "source": selectors.source_of(view),
         "start": view.first.isoformat(),
         "end": view.end.isoformat(),
         "bin_seconds": series["bin_seconds"],

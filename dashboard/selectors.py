@@ -105,6 +105,13 @@ def streams() -> list[Stream]:
     return list(Stream.objects.all())
 
 
+def source_of(view: View) -> str | None:
+    """The source of the view's stream; None when it shows all."""
+    if view.stream_id is None:
+        return None
+    return Stream.objects.filter(pk=view.stream_id).values_list("source", flat=True).first() or ""
+
+
 def totals(view: View) -> dict[str, int]:
     """Posts of each category in the view."""
     rows = (

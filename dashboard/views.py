@@ -10,9 +10,10 @@ from django.shortcuts import render
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
-from dashboard import presenters, selectors
+from dashboard import presenters, selectors, state
 from dashboard.access import may_watch
 from dashboard.selectors import RANGES
+from ingestion.selectors import source_states
 
 
 @require_safe
@@ -23,6 +24,7 @@ def home(request: HttpRequest) -> HttpResponse:
         return redirect_to_login(request.get_full_path())
     view = selectors.view_of(request.GET)
     categories, streams = selectors.categories(), selectors.streams()
+    states = source_states()
     context: dict[str, Any] = {
         "view": view,
         "ranges": RANGES,
@@ -32,6 +34,9 @@ def home(request: HttpRequest) -> HttpResponse:
         "page": {
             "view": presenters.present(view),
             "posts": selectors.newest_posts(view),
+            "gaps": state.gaps(view),
+            "sources": state.sources(states),
+            "alerts": state.standing_alerts(states),
             "categories": [
                 {"key": c.key, "name": c.name, "color": c.color, "polarity": c.polarity}
                 for c in categories

@@ -2,6 +2,8 @@
 import { connect } from "./socket.js";
 import { Timeline } from "./timeline.js";
 import { PostList } from "./posts.js";
+import { GapList } from "./gaps.js";
+import { SourceList } from "./sources.js";
 
 const page = JSON.parse(document.getElementById("page-data").textContent);
 const categories = page.categories;
@@ -14,6 +16,12 @@ let view = page.view;
 let modelVersion = byId("model-version").textContent;
 const timeline = new Timeline(byId("timeline"), categories);
 const posts = new PostList(byId("posts"), byId("no-posts"), byId("pause"), categories, page.streams);
+
+const sources = new SourceList(byId("sources"), byId("source-list"));
+const gaps = new GapList(
+  { box: byId("gaps"), list: byId("gap-list"), more: byId("more-gaps"), legend: byId("gap-legend") },
+  (newest) => timeline.shade(newest),
+);
 
 function showTotals() {
   const total = categories.reduce((sum, c) => sum + (view.totals[c.key] || 0), 0);
@@ -92,6 +100,24 @@ function showModel(message) {
   modelVersion = version;
 }
 
+const ALERTS = { stream: "Source", budget: "Budget", drift: "Drift", model: "Model" };
+
+// What stands now; toasts tell of changes.
+function showAlerts(alerts) {
+  byId("alerts").hidden = !alerts.length;
+  byId("alerts").replaceChildren(
+    ...alerts.map((alert) => {
+      const item = document.createElement("li");
+      const kind = document.createElement("strong");
+      kind.textContent = ALERTS[alert.kind] || alert.kind;
+      const text = document.createElement("span");
+      text.textContent = alert.message;
+      item.append(kind, text);
+      return item;
+    }),
+  );
+}
+
 function toast(text) {
   const item = document.createElement("p");
   item.className = "toast";
@@ -105,6 +131,9 @@ const handlers = {
   snapshot(message) {
     showView(message.view);
     posts.load(message.posts);
+    gaps.load(message.gaps, view);
+    sources.load(message.sources);
+    showAlerts(message.alerts);
     showFlow(message);
     showModel(message.model);
   },
@@ -113,11 +142,15 @@ const handlers = {
     const mine = message.counts.filter((c) => c.stream === stream && Date.parse(c.minute) >= Date.parse(view.start));
     if (mine.length) {
       newsSinceRefresh = true;
-      for (const c of mine) view.totals[c.category] = (view.totals[c.category] || 0) + c.count;
+      for (const c of mine) view.totals[c.category] = Math.max(0, (view.totals[c.category] || 0) + c.count);
       timeline.add(mine);
       showTotals();
     }
     posts.add(message.posts.filter((p) => stream === null || p.streams.includes(stream)));
+    posts.remove(message.withdrawn);
+    gaps.add(message.gaps);
+    if (message.sources !== null) sources.load(message.sources);
+    if (message.alerts !== null) showAlerts(message.alerts);
   },
   model: showModel,
   alert(message) {
@@ -186,6 +219,9 @@ async function classify() {
 
 showView(view);
 posts.load(page.posts);
+gaps.load(page.gaps, view);
+sources.load(page.sources);
+showAlerts(page.alerts);
 connect(`/ws/live/${location.search}`, {
   message: (message) => handlers[message.type]?.(message),
   state(state) {

@@ -38,6 +38,14 @@ export class PostList {
     this.empty.hidden = this.list.children.length > 0;
   }
 
+  // Posts that were deleted or edited at their source.
+  remove(ids) {
+    const gone = new Set(ids);
+    this.held = this.held.filter((post) => !gone.has(post.id));
+    for (const item of [...this.list.children]) if (gone.has(Number(item.dataset.id))) item.remove();
+    this.empty.hidden = this.list.children.length > 0;
+  }
+
   item(post) {
     const item = document.createElement("li");
     item.className = "post";

@@ -1,9 +1,12 @@
-// The stacked chart: figure from the server, counts added as they arrive.
+// The stacked chart: figure from the server, counts added as they arrive, outages shaded.
+import { describe } from "./gaps.js";
+
 export class Timeline {
   constructor(element, categories) {
     this.element = element;
     this.categories = categories;
     this.mode = "count";
+    this.gaps = [];
     this.scheduled = false;
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
@@ -14,7 +17,13 @@ export class Timeline {
     this.schedule();
   }
 
-  // Adds counts to their bins; a bin to the right of the last one is appended to every trace.
+  // Newest first.
+  shade(gaps) {
+    this.gaps = gaps;
+    if (this.figure) this.schedule();
+  }
+
+  // Adds counts to their bins, or takes them off; a bin to the right of the last one is appended to every trace.
   add(counts) {
     const first = Date.parse(this.figure.data[0].x[0]);
     for (const { minute, category, count } of counts) {
@@ -27,7 +36,8 @@ export class Timeline {
           trace.y.push(0);
         }
       }
-      this.figure.data.find((trace) => trace.meta === category).y[index] += count;
+      const { y } = this.figure.data.find((trace) => trace.meta === category);
+      y[index] = Math.max(0, y[index] + count);
     }
     this.schedule();
   }
@@ -62,11 +72,46 @@ export class Timeline {
         line: { width: 1, color }, fillcolor: `${color}c8`, hovertemplate: "%{y:.0f} %",
       };
     });
+    if (this.gaps.length) data.push(this.tellGaps());
     const layout = structuredClone(this.figure.layout);
+    layout.shapes = this.gaps.map((gap) => ({
+      type: "rect", xref: "x", yref: "paper", layer: "below",
+      ...this.edges(gap), y0: 0, y1: 1,
+      fillcolor: style.getPropertyValue("--outage").trim(),
+      line: { color: style.getPropertyValue("--outage-line").trim(), width: 1 },
+    }));
+    // Outages stretch no axis: it shows the range's bins.
+    const { x } = this.figure.data[0];
+    const half = this.width / 2;
+    layout.xaxis.range = [Date.parse(x[0]) - half, Date.parse(x[x.length - 1]) + half].map(utc);
     layout.font = { color: soft, family: "inherit", size: 12 };
     Object.assign(layout.yaxis, { gridcolor: line, range: share ? [0, 100] : undefined, ticksuffix: share ? " %" : "" });
     layout.xaxis.linecolor = line;
     layout.hoverlabel = { bgcolor: style.getPropertyValue("--card").trim(), bordercolor: line, font: { color: style.getPropertyValue("--ink").trim() } };
     Plotly.react(this.element, data, layout, { displayModeBar: false, responsive: true });
   }
+
+  edges(gap) {
+    return { x0: utc(Date.parse(gap.started_at)), x1: utc(gap.ended_at === null ? Date.now() : Date.parse(gap.ended_at)) };
+  }
+
+  // Says in the box of each bin that an outage touches what it was; draws nothing.
+  tellGaps() {
+    const half = this.width / 2;
+    const told = [];
+    for (const x of this.figure.data[0].x) {
+      const middle = Date.parse(x);
+      const here = this.gaps.filter((gap) => Date.parse(gap.started_at) < middle + half
+        && (gap.ended_at === null || Date.parse(gap.ended_at) > middle - half));
+      if (here.length) told.push({ x, text: here.slice(0, 3).map(describe).join("<br>") });
+    }
+    return {
+      type: "scatter", mode: "markers", marker: { opacity: 0, size: 1 }, meta: "gaps", name: "",
+      x: told.map((t) => t.x), y: told.map(() => 0), text: told.map((t) => t.text), hovertemplate: "%{text}<extra></extra>",
+    };
+  }
+}
+
+function utc(moment) {
+  return new Date(moment).toISOString();
 }

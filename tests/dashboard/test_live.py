@@ -55,7 +55,10 @@ async def test_a_snapshot_comes_first(live_site: str, champion: ModelVersion) ->
     async with await connect(live_site) as socket:
         first = json.loads(await socket.recv())
     assert first["type"] == "snapshot"
-    assert set(first) == {"type", "sequence", "view", "posts", "model", "rate", "lag_seconds"}
+    assert set(first) == {
+        *("type", "sequence", "view", "posts", "model", "rate", "lag_seconds"),
+        *("gaps", "sources", "alerts"),
+    }
     assert first["view"]["totals"] == {"positive": 1}
     assert first["posts"][0]["category"] == "positive"
     assert first["model"]["version"] == "1"
