@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import Count
 from django.utils import timezone
 
-from ingestion.models import Connection, MonthlyUsage, Post, Stream
+from ingestion.models import Connection, Gap, MonthlyUsage, Post, Source, Stream
+from ingestion.services import usage
+from ingestion.services.usage import Usage
 
 RATE_WINDOW = timedelta(seconds=60)
+GAP_WINDOW = timedelta(hours=24)
+UNFILLED = (Gap.State.OPEN, Gap.State.PENDING, Gap.State.FILLING)
 # A row that says so is kept up by whoever holds the lease; without one it is only what was.
 _KEPT_UP = (
     Connection.Status.CONNECTING,
@@ -71,3 +77,145 @@ def source_states(now: datetime | None = None) -> list[SourceState]:
 def _is_lost(row: Connection, now: datetime) -> bool:
     held = row.lease_expires_at is not None and row.lease_expires_at >= now
     return row.status in _KEPT_UP and not held
+
+
+@dataclass(frozen=True)
+class StreamReport:
+    """A stream, and what it brings. `state` is active, paused, held, sampled or refused."""
+
+    id: int
+    name: str
+    query: str
+    state: str
+    reason: str
+    today: int
+    month: int
+    cost: float
+
+
+@dataclass(frozen=True)
+class SourceReport:
+    """Everything that an operator asks of a source; times in seconds, money in US dollars."""
+
+    source: str
+    name: str
+    words: str
+    is_failed: bool
+    reason: str
+    lag_seconds: float | None
+    posts_a_minute: int
+    today: int
+    month: int
+    used: int
+    budget: int
+    forecast: int
+    cost: float
+    received: int
+    saved: int
+    duplicates: int
+    malformed: int
+    reconnects: int
+    spilled_bytes: int
+    gaps: int
+    gaps_unfilled: int
+    completeness: float | None
+    streams: list[StreamReport]
+
+    @property
+    def budget_words(self) -> str:
+        if not self.budget:
+            return ""
+        return (
+            f" ({self.used / self.budget:.0%} of {self.budget:,}, would end at {self.forecast:,})"
+        )
+
+    @property
+    def gaps_words(self) -> str:
+        if not self.gaps:
+            return ""
+        whole = "" if self.completeness is None else f", {self.completeness:.1%} of time covered"
+        return f"{self.gaps}, {self.gaps_unfilled} not filled yet{whole}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def source_reports(now: datetime | None = None) -> list[SourceReport]:
+    """Every source that is streamed or has streams, with its streams. Seven queries a source."""
+    now = now or timezone.now()
+    states = {state.connection.source: state for state in source_states(now)}
+    followed = Stream.objects.exclude(source=Source.FILE, query="")
+    names = {*states, *followed.values_list("source", flat=True).distinct()}
+    return [_report(name, states.get(name), now) for name in sorted(names)]
+
+
+def _report(name: str, state: SourceState | None, now: datetime) -> SourceReport:
+    row = state.connection if state is not None else Connection(source=name)
+    found = usage.usage_of(name, now=now)
+    whole = found[None]
+    gaps = list(Gap.objects.filter(source=name).between(now - GAP_WINDOW, now))
+    lag = row.lag(now)
+    return SourceReport(
+        source=name,
+        name=str(row.get_source_display()),
+        words=state.words if state is not None else "not streamed yet",
+        is_failed=state is not None and state.is_failed,
+        reason=row.last_error,
+        lag_seconds=None if lag is None else round(lag.total_seconds(), 1),
+        posts_a_minute=state.posts_a_minute if state is not None else 0,
+        today=whole.today,
+        month=whole.month,
+        used=whole.used,
+        budget=whole.budget,
+        forecast=whole.forecast(now),
+        cost=round(whole.cost, 2),
+        received=row.received,
+        saved=row.saved,
+        duplicates=row.duplicates,
+        malformed=row.malformed,
+        reconnects=row.reconnects,
+        spilled_bytes=row.spilled_bytes,
+        gaps=len(gaps),
+        gaps_unfilled=sum(gap.state in UNFILLED for gap in gaps),
+        completeness=_completeness(gaps, now) if gaps else None,
+        streams=[_stream_report(own) for own in found.values() if own.stream is not None],
+    )
+
+
+def _completeness(gaps: Sequence[Gap], now: datetime) -> float:
+    """The share of the window's time whose posts are stored; a gap counts by what came back."""
+    missing = timedelta()
+    for gap in gaps:
+        start = max(gap.started_at, now - GAP_WINDOW)
+        length = max((gap.ended_at or now) - start, timedelta())
+        missing += length * (1 - (gap.completeness or 0.0))
+    return round(max(0.0, 1 - missing / GAP_WINDOW), 4)
+
+
+def _stream_report(own: Usage) -> StreamReport:
+    stream = own.stream
+    if stream is None:
+        raise ValueError("a source's whole usage is of no stream")
+    state, reason = _stream_state(stream)
+    return StreamReport(
+        id=stream.pk,
+        name=stream.name,
+        query=stream.query,
+        state=state,
+        reason=reason,
+        today=own.today,
+        month=own.month,
+        cost=round(own.cost, 2),
+    )
+
+
+def _stream_state(stream: Stream) -> tuple[str, str]:
+    if not stream.is_active:
+        return "paused", stream.last_error
+    if stream.held_at is not None:
+        return "held", stream.held_reason
+    if stream.last_error:
+        return "refused", stream.last_error
+    if stream.sample_percent is not None:
+        return "sampled", f"{stream.sample_percent} % of its posts, until the month turns"
+    return "active", ""

@@ -17,8 +17,7 @@ def bare(url: str, count: int) -> float:
     import tweepy
 
     from ingestion.sources import x_payload
-    from ingestion.sources.x_client import HOST
-    from ingestion.sources.x_http import Rerouted
+    from ingestion.sources.x_http import HOST, Rerouted
 
     class Counting(tweepy.StreamingClient):
         seen = 0
@@ -34,7 +33,7 @@ def bare(url: str, count: int) -> float:
                 os._exit(0)
 
     client = Counting("a-token-for-the-flood")
-    client.session.mount(f"{HOST}/", Rerouted(url))
+    client.session.mount(f"{HOST}/", Rerouted(url, "a-token-for-the-flood"))
     client.filter(
         tweet_fields=x_payload.FIELDS,
         expansions=x_payload.EXPANSIONS,
