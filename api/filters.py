@@ -7,7 +7,7 @@ from typing import Any
 import django_filters as filters
 from django.db.models import QuerySet
 
-from ingestion.models import Post, Stream, source_choices
+from ingestion.models import DailyUsage, Gap, Post, Stream, source_choices
 from modeling.models import Annotation, Category, ModelVersion, Prediction
 
 
@@ -18,6 +18,26 @@ class StreamFilter(filters.FilterSet):
     class Meta:
         model = Stream
         fields = ["source", "is_active"]
+
+
+class GapFilter(filters.FilterSet):
+    source = filters.ChoiceFilter(choices=source_choices)
+    since = filters.IsoDateTimeFilter(field_name="started_at", lookup_expr="gte")
+    until = filters.IsoDateTimeFilter(field_name="started_at", lookup_expr="lt")
+
+    class Meta:
+        model = Gap
+        fields = ["source", "state", "since", "until"]
+
+
+class UsageFilter(filters.FilterSet):
+    source = filters.ChoiceFilter(choices=source_choices)
+    since = filters.DateFilter(field_name="day", lookup_expr="gte")
+    until = filters.DateFilter(field_name="day", lookup_expr="lte")
+
+    class Meta:
+        model = DailyUsage
+        fields = ["source", "stream", "since", "until"]
 
 
 class PostFilter(filters.FilterSet):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import redis
@@ -9,7 +10,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
-from ingestion.models import Connection
+from ingestion.selectors import SourceState, source_states
 from modeling import serving
 from modeling.exceptions import ModelingError
 
@@ -23,7 +24,7 @@ def check() -> dict[str, Any]:
     model = _model() if database == "ok" else {"version": None, "loaded": False}
     streams = _streams() if database == "ok" else []
     status = "ok"
-    if broker != "ok" or model.get("error") or any(s["status"] == "failed" for s in streams):
+    if broker != "ok" or model.get("error") or not all(map(_is_well, streams)):
         status = "degraded"
     if database != "ok" or not model["loaded"]:
         status = "unavailable"
@@ -73,14 +74,28 @@ def _model() -> dict[str, Any]:
 
 def _streams() -> list[dict[str, Any]]:
     now = timezone.now()
-    return [
-        {
-            "source": row.source,
-            "status": row.status,
-            "last_event_at": row.last_event_at,
-            "lag_seconds": None if (lag := row.lag(now)) is None else round(lag.total_seconds(), 1),
-            "next_attempt_at": row.next_attempt_at,
-            "error": row.last_error,
-        }
-        for row in Connection.objects.all()
-    ]
+    return [_stream(state, now) for state in source_states(now)]
+
+
+def _stream(state: SourceState, now: datetime) -> dict[str, Any]:
+    row = state.connection
+    lag = row.lag(now)
+    used = state.usage.used / state.usage.budget if state.usage and state.usage.budget else None
+    return {
+        "source": row.source,
+        "status": "lost" if state.is_lost else row.status,
+        "reason": state.words if state.is_lost else row.last_error,
+        "last_event_at": row.last_event_at,
+        "lag_seconds": None if lag is None else round(lag.total_seconds(), 1),
+        "next_attempt_at": row.next_attempt_at,
+        "posts_per_minute": state.posts_a_minute,
+        "spilled_bytes": row.spilled_bytes,
+        "budget_used": None if used is None else round(used, 4),
+        "held": [stream.name for stream in state.held],
+    }
+
+
+def _is_well(stream: dict[str, Any]) -> bool:
+    """Whether nobody has to look at a source."""
+    is_down = stream["status"] in {"failed", "lost"}
+    return not (is_down or stream["spilled_bytes"] or stream["held"])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.exceptions import ValidationError as DjangoValidationError
 from rest_framework import serializers
 from rest_framework.fields import empty
 
-from ingestion.models import Post, Stream
+from ingestion.models import Post
 from modeling.models import (
     Annotation,
     Category,
@@ -86,39 +85,6 @@ class BatchResult(serializers.Serializer):
     predictions = PredictionResult(many=True)
     model_version = serializers.CharField()
     latency_ms = serializers.FloatField()
-
-
-class StreamSerializer(serializers.ModelSerializer):
-    class Meta:
-        model = Stream
-        fields = [
-            "id",
-            "name",
-            "source",
-            "query",
-            "languages",
-            "is_active",
-            "last_error",
-            "created_at",
-            "updated_at",
-        ]
-        read_only_fields = ["last_error", "created_at", "updated_at"]
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """What the model and its constraints say, in the model's words."""
-        stream = Stream(**{**self._standing(), **attrs})
-        try:
-            stream.full_clean(validate_unique=False)
-        except DjangoValidationError as error:
-            raise serializers.ValidationError(error.message_dict) from error
-        return attrs
-
-    def _standing(self) -> dict[str, Any]:
-        """What a change leaves as it was, for constraints that span fields."""
-        if self.instance is None:
-            return {}
-        names = ("id", "name", "source", "query", "languages", "is_active")
-        return {name: getattr(self.instance, name) for name in names}
 
 
 class PostSerializer(serializers.ModelSerializer):

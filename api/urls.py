@@ -4,11 +4,15 @@ from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 from rest_framework.routers import DefaultRouter
 
-from api import resources, views
+from api import resources, sources, views
 
 router = DefaultRouter()
 router.trailing_slash = "/?"
-router.register("streams", resources.StreamViewSet)
+router.register("streams", sources.StreamViewSet)
+router.register("connections", sources.ConnectionViewSet)
+router.register("gaps", sources.GapViewSet)
+router.register("dead-letters", sources.DeadLetterViewSet)
+router.register("usage", sources.DailyUsageViewSet)
 router.register("posts", resources.PostViewSet)
 router.register("predictions", resources.PredictionViewSet)
 router.register("annotations", resources.AnnotationViewSet)

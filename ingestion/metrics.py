@@ -35,3 +35,9 @@ SPILLED = Gauge(
     ["source"],
     multiprocess_mode="mostrecent",
 )
+BUDGET_USED = Gauge(
+    "sentiment_budget_used_ratio",
+    "Share of the month's budget of posts that is read; 0 where there is no budget.",
+    ["source"],
+    multiprocess_mode="mostrecent",
+)

@@ -17,7 +17,10 @@ from modeling.services import train
 ROLES: dict[str, list[tuple[str, str]]] = {
     "viewer": [
         ("view", model)
-        for model in ("stream", "post", "prediction", "modelversion", "qualityreport")
+        for model in (
+            *("stream", "post", "connection", "gap", "deadletter", "dailyusage", "monthlyusage"),
+            *("recentsearch", "watchedfile", "prediction", "modelversion", "qualityreport"),
+        )
     ],
     "annotator": [
         ("view", "post"),
@@ -30,6 +33,17 @@ ROLES: dict[str, list[tuple[str, str]]] = {
         (action, model)
         for model in ("modelversion", "trainingrun", "experiment", "qualityreport")
         for action in ("view", "add", "change")
+    ],
+    "source manager": [
+        *((action, "stream") for action in ("view", "add", "change", "delete")),
+        *((action, model) for model in ("gap", "deadletter") for action in ("view", "change")),
+        *(
+            ("view", model)
+            for model in (
+                *("post", "connection", "dailyusage", "monthlyusage"),
+                *("recentsearch", "watchedfile"),
+            )
+        ),
     ],
 }
 

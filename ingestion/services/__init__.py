@@ -2,17 +2,25 @@
 
 from ingestion.services.posts import Stored, forget, forget_author, store
 from ingestion.services.streaming import run_stream
-from ingestion.services.streams import follow_query, switch_streams, sync_streams
+from ingestion.services.streams import (
+    Verdict,
+    follow_query,
+    judge_stream,
+    switch_streams,
+    sync_streams,
+)
 from ingestion.services.supervise import ensure_streams, stop_streams
 from ingestion.services.tally import Tally
 
 __all__ = [
     "Stored",
     "Tally",
+    "Verdict",
     "ensure_streams",
     "follow_query",
     "forget",
     "forget_author",
+    "judge_stream",
     "run_stream",
     "stop_streams",
     "store",

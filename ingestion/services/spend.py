@@ -10,6 +10,7 @@ from functools import partial
 from django.db import transaction
 from django.utils import timezone
 
+from ingestion import metrics
 from ingestion.models import MonthlyUsage, Stream
 from ingestion.services import usage
 from ingestion.services.usage import Usage
@@ -57,6 +58,7 @@ def govern(source: str) -> bool:
     """
     now = timezone.now()
     found = usage.usage_of(source, now=now)
+    metrics.BUDGET_USED.labels(source).set(found[None].used_share or 0.0)
     _keep_months(source, found, now)
     streams = list(Stream.objects.active().of_source(source).select_for_update())
     wanted = _judge(found, streams, now)

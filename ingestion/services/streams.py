@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from ingestion import sources
-from ingestion.exceptions import NotConfigured, QueryTaken
+from ingestion.exceptions import NotConfigured, QueryTaken, SourceError
 from ingestion.models import Stream
-from ingestion.sources import Followed, LiveSource
+from ingestion.sources import Followed, LiveSource, Validates
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,28 @@ def switch_streams(stream_ids: Iterable[int], *, is_active: bool) -> tuple[int, 
             "Two of these streams, or one and an active one, have the same query."
         ) from error
     return count, sources_changed
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a source says of a stream before it is followed: `reason` is "" when nothing is wrong.
+
+    `note` says why it could not be asked, where it could not.
+    """
+
+    reason: str = ""
+    note: str = ""
+
+
+def judge_stream(stream: Stream) -> Verdict:
+    """Ask the stream's source whether it would take its query. Never raises: who saves goes on."""
+    try:
+        source = sources.create(stream.source)
+        if isinstance(source, Validates):
+            return Verdict(source.validate(stream))
+    except (NotConfigured, SourceError) as error:
+        return Verdict(note=f"The query was not checked: {error}")
+    return Verdict()
 
 
 def sync_streams(source: LiveSource | str) -> Followed:

@@ -118,6 +118,11 @@ class Usage:
         """What counts against the budget: others may read on the same account."""
         return max(self.month, self.reported or 0)
 
+    @property
+    def used_share(self) -> float | None:
+        """Of the budget, 1 when it is used up; None without a budget."""
+        return self.used / self.budget if self.budget else None
+
     def forecast(self, now: datetime) -> int:
         left = (month_end(now) - now) / timedelta(days=1)
         return round(self.used + self.daily_rate * left)

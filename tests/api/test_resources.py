@@ -91,7 +91,7 @@ def test_predictions_are_filtered_by_category(client: Client, posts: list[Post])
 
 @pytest.mark.parametrize(
     ("path", "queries"),
-    [("posts", 2), ("predictions", 1), ("annotations", 1), ("models", 1), ("streams", 1)],
+    [("posts", 2), ("predictions", 1), ("annotations", 1), ("models", 1), ("streams", 6)],
 )
 def test_a_list_asks_few_queries_however_long(
     client: Client,

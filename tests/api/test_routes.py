@@ -47,7 +47,7 @@ def test_a_failed_stream_degrades_health(client: Client, champion: ModelVersion)
     Connection.objects.create(source="x", status="failed", last_error="check the token")
     state = client.get("/health").json()
     assert state["status"] == "degraded"
-    assert state["streams"][0]["error"] == "check the token"
+    assert state["streams"][0]["reason"] == "check the token"
 
 
 def test_model_info_tells_what_serves(client: Client, champion: ModelVersion) -> None:

@@ -1,15 +1,20 @@
 """The admin's pages of streams, posts and connections."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
+from pytest_django import Settings
 
-from ingestion.models import Connection, Post, Stream
-from ingestion.services import store
+from ingestion.events import malformed
+from ingestion.models import Connection, DeadLetter, Gap, Post, Stream
+from ingestion.services import dead_letters, store
 from tests.ingestion.factories import incoming, stream
+from tests.x_api import XApi
 
 pytestmark = pytest.mark.django_db
 
@@ -68,3 +73,81 @@ def test_resuming_a_query_that_is_followed_already_is_refused(boss: Client) -> N
 def test_what_a_source_said_is_shown_on_the_stream(boss: Client) -> None:
     stream(query="cats", last_error="X refused the rule: no")
     assert "X refused the rule: no" in boss.get(page("stream")).content.decode()
+
+
+def test_a_query_that_x_refuses_is_told_beside_it(boss: Client, settings: Settings) -> None:
+    with XApi() as x:
+        settings.TWITTER_API_BASE_URL, settings.TWITTER_BEARER_TOKEN = x.url, x.token
+        answer = boss.post(reverse("admin:ingestion_stream_add"), form(query="-only -negations"))
+        assert "non-negation" in answer.content.decode()
+        assert not Stream.objects.exists()
+        boss.post(reverse("admin:ingestion_stream_add"), form(query="cats"))
+        assert Stream.objects.get().query == "cats"
+        assert x.rules == {}
+
+
+def test_without_credentials_a_stream_is_saved_and_told_that_it_was_not_checked(
+    boss: Client, settings: Settings
+) -> None:
+    settings.TWITTER_BEARER_TOKEN = ""
+    answer = boss.post(reverse("admin:ingestion_stream_add"), form(query="cats"), follow=True)
+    assert "was not checked" in answer.content.decode()
+    assert Stream.objects.exists()
+
+
+def form(**fields: object) -> dict[str, object]:
+    values = {"name": "cats", "source": "x", "languages": "[]", "is_active": "on"}
+    return {**values, "monthly_budget": 0, "over_budget": "pause", **fields}
+
+
+def test_a_query_is_tried_on_stored_posts(boss: Client) -> None:
+    store([incoming(text="cats"), incoming(text="dogs")])
+    cats = stream(name="Felines", query="cats has:images")
+    data = {"action": "try_on_stored_posts", "_selected_action": [cats.pk]}
+    answer = boss.post(page("stream"), data, follow=True).content.decode()
+    assert "Felines: 1 of 2 stored posts match. Not judged here: has:" in answer
+
+
+def gap(**fields: object) -> Gap:
+    now = timezone.now()
+    values = {"source": "x", "started_at": now - timedelta(hours=1), "ended_at": now}
+    return Gap.objects.create(**{**values, "cause": "network", "state": "left", **fields})
+
+
+def test_gaps_say_how_complete_they_are_and_are_filled_on_demand(boss: Client) -> None:
+    left = gap(recovered=3, expected=4)
+    answer = boss.get(page("gap")).content.decode()
+    assert "75%" in answer and "60 min" in answer
+    boss.post(page("gap"), {"action": "fill", "_selected_action": [left.pk]})
+    left.refresh_from_db()
+    assert left.state == Gap.State.PENDING
+
+
+def test_a_dead_letter_shows_its_beginning_and_is_read_again(
+    boss: Client, settings: Settings
+) -> None:
+    settings.TWITTER_BEARER_TOKEN = "a-token"
+    dead_letters.keep("x", [malformed("not JSON", b'{"data": \xff<script>')])
+    letter = DeadLetter.objects.get()
+    shown = boss.get(reverse("admin:ingestion_deadletter_change", args=[letter.pk]))
+    assert r"{&quot;data&quot;: \xff&lt;script&gt;" in shown.content.decode()
+    boss.post(page("deadletter"), {"action": "replay", "_selected_action": [letter.pk]})
+    letter.refresh_from_db()
+    assert "still not understood" in letter.outcome
+
+
+def test_a_viewer_can_neither_fill_nor_replay(client: Client) -> None:
+    viewer = User.objects.create_user("ann", is_staff=True)
+    names = ["view_gap", "view_deadletter"]
+    viewer.user_permissions.set(Permission.objects.filter(codename__in=names))
+    client.force_login(viewer)
+    left = gap()
+    client.post(page("gap"), {"action": "fill", "_selected_action": [left.pk]})
+    left.refresh_from_db()
+    assert left.state == Gap.State.LEFT
+
+
+@pytest.mark.parametrize("name", ["dailyusage", "monthlyusage", "recentsearch", "watchedfile"])
+def test_every_list_opens(boss: Client, name: str) -> None:
+    store([incoming(stream_ids=frozenset({stream().pk}))])
+    assert boss.get(page(name)).status_code == 200

@@ -26,9 +26,7 @@ def test_a_token_is_one_word(settings: Settings, token: str) -> None:
     assert ids() == ["ingestion.W001"]
 
 
-@pytest.mark.parametrize(
-    "host", ["http://a.example", "ws://", "wss://a.example/?x=1", "a b"]
-)
+@pytest.mark.parametrize("host", ["http://a.example", "ws://", "wss://a.example/?x=1", "a b"])
 def test_a_host_of_jetstream_is_a_name_or_an_address(settings: Settings, host: str) -> None:
     settings.BLUESKY_JETSTREAM_HOSTS = ["jetstream.example", "ws://127.0.0.1:6008", host]
     assert [found.id for found in check_bluesky_settings(None)] == ["ingestion.E002"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import time_machine
+from prometheus_client import REGISTRY
 from pytest_django import Settings
 
 from ingestion.models import DailyUsage, MonthlyUsage, Post, Stream
@@ -216,3 +217,13 @@ def test_the_budget_ends_the_stream_before_it_is_gone(settings: Settings, run: C
         # The budget is raised: it goes on by itself.
         settings.TWITTER_MONTHLY_POST_BUDGET = 5000
         x.wait_for_stream(connects=2)
+
+
+@pytest.mark.parametrize(("budget", "share"), [(1000, 0.25), (0, 0.0)])
+def test_the_share_of_the_budget_is_a_metric(settings: Settings, budget: int, share: float) -> None:
+    settings.TWITTER_MONTHLY_POST_BUDGET = budget
+    cats = follow()
+    with time_machine.travel(NOON):
+        read(cats, 250)
+        spend.govern("x")
+    assert REGISTRY.get_sample_value("sentiment_budget_used_ratio", {"source": "x"}) == share
