@@ -36,7 +36,8 @@ def texts(count: int) -> list[str]:
     found: list[str] = []
     for name in ("positive.txt", "negative.txt"):
         path = data.folder() / "sentiment140" / name
-        found += path.read_text(encoding="utf-8").splitlines()[: count // 2]
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        found += lines[: count // 2]
     return found
 
 
