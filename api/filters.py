@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import django_filters as filters
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from ingestion.models import DailyUsage, Gap, Post, Stream, source_choices
 from modeling.models import Annotation, Category, ModelVersion, Prediction
@@ -22,12 +23,15 @@ class StreamFilter(filters.FilterSet):
 
 class GapFilter(filters.FilterSet):
     source = filters.ChoiceFilter(choices=source_choices)
-    since = filters.IsoDateTimeFilter(field_name="started_at", lookup_expr="gte")
+    since = filters.IsoDateTimeFilter(method="lasting_since", label="not over before this")
     until = filters.IsoDateTimeFilter(field_name="started_at", lookup_expr="lt")
 
     class Meta:
         model = Gap
         fields = ["source", "state", "since", "until"]
+
+    def lasting_since(self, gaps: QuerySet[Gap], name: str, value: datetime) -> QuerySet[Gap]:
+        return gaps.filter(Q(ended_at__isnull=True) | Q(ended_at__gte=value))
 
 
 class UsageFilter(filters.FilterSet):

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 from django.core.exceptions import ValidationError as DjangoValidationError
 from rest_framework import serializers
 
 from api.serializers import StrictSerializer
-from ingestion.models import Connection, DailyUsage, DeadLetter, Gap, Stream
-
-NAMES = ("id", "name", "source", "query", "languages", "is_active")
+from ingestion.models import Connection, DailyUsage, DeadLetter, Gap, Stream, source_choices
+from ingestion.selectors import stream_counters
+from ingestion.services.trial import EXAMPLES
 
 
 class StreamSerializer(serializers.ModelSerializer):
-    """A stream with its live counters, where the view has counted."""
+    """A stream with its live counters: those of the context, which a list has counted at once."""
+
+    posts_today = serializers.IntegerField(read_only=True)
+    posts_month = serializers.IntegerField(read_only=True)
+    posts_total = serializers.IntegerField(read_only=True)
+    last_post_at = serializers.DateTimeField(read_only=True, allow_null=True)
+    cost_month_usd = serializers.FloatField(read_only=True)
+    note = serializers.CharField(
+        read_only=True, default="", help_text="Why the query was not checked before it was saved."
+    )
 
     class Meta:
         model = Stream
@@ -32,6 +42,12 @@ class StreamSerializer(serializers.ModelSerializer):
             "sample_percent",
             "rule_id",
             "last_error",
+            "posts_today",
+            "posts_month",
+            "posts_total",
+            "last_post_at",
+            "cost_month_usd",
+            "note",
             "created_at",
             "updated_at",
         ]
@@ -55,12 +71,19 @@ class StreamSerializer(serializers.ModelSerializer):
 
     def changed(self, attrs: dict[str, Any]) -> Stream:
         """The stream as it would be; what a change leaves as it was, for what spans fields."""
-        standing = {name: getattr(self.instance, name) for name in NAMES if self.instance}
-        return Stream(**{**standing, **attrs})
+        # A copy of the row itself, so that it is not its own rival for what must be unique.
+        stream = copy(self.instance) if isinstance(self.instance, Stream) else Stream()
+        for name, value in attrs.items():
+            setattr(stream, name, value)
+        return stream
 
     def to_representation(self, instance: Stream) -> dict[str, Any]:
-        counters = self.context.get("counters", {}).get(instance.pk, {})
-        return {**super().to_representation(instance), **counters}
+        counters = self.context.get("counters", {}).get(instance.pk)
+        if counters is None:
+            counters = stream_counters([instance])[instance.pk]
+        for name, value in counters.items():
+            setattr(instance, name, value)
+        return super().to_representation(instance)
 
 
 class TrialRequest(StrictSerializer):
@@ -69,7 +92,8 @@ class TrialRequest(StrictSerializer):
         child=serializers.CharField(min_length=2, max_length=8), default=list, max_length=50
     )
     # A field of that name; DRF means where a value comes from.
-    source = serializers.CharField(default="", max_length=16, allow_blank=True)  # type: ignore[assignment]
+    source = serializers.ChoiceField(choices=source_choices(), default="", allow_blank=True)  # type: ignore[assignment]
+    limit = serializers.IntegerField(default=EXAMPLES, min_value=0, max_value=EXAMPLES)
 
 
 class TrialResult(serializers.Serializer):
@@ -78,6 +102,11 @@ class TrialResult(serializers.Serializer):
     share = serializers.FloatField()
     examples = serializers.ListField(child=serializers.CharField())
     unsupported = serializers.ListField(child=serializers.CharField())
+    of = serializers.CharField(help_text="Whose posts were judged; empty: those of all sources.")
+    posts_per_day = serializers.FloatField(
+        allow_null=True, help_text="At least; null where the source has too few posts here."
+    )
+    cost_month_usd = serializers.FloatField(allow_null=True, help_text="Of 30 days.")
 
 
 class StreamVerdict(serializers.Serializer):

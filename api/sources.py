@@ -33,7 +33,7 @@ from ingestion import tasks
 from ingestion.exceptions import BadQuery, QueryTaken
 from ingestion.models import Connection, DailyUsage, DeadLetter, Gap, Source, Stream
 from ingestion.selectors import stream_counters
-from ingestion.services import judge_stream, switch_streams
+from ingestion.services import Verdict, judge_stream, switch_streams
 from ingestion.services.dead_letters import replay
 from ingestion.services.gaps import ask_to_fill
 from ingestion.services.trial import try_query
@@ -107,9 +107,11 @@ class StreamViewSet(viewsets.ModelViewSet):
     def _save(self, serializer: Any) -> None:
         """Save what the source takes; where it cannot be asked, save all the same."""
         stream = serializer.changed(serializer.validated_data)
-        if stream.is_active and (reason := judge_stream(stream).reason):
-            raise ValidationError({"query": reason})
-        saved: Stream = serializer.save()
+        verdict = judge_stream(stream) if stream.is_active else Verdict()
+        if verdict.reason:
+            raise ValidationError({"query": verdict.reason})
+        saved: Any = serializer.save()
+        saved.note = verdict.note
         _sync(saved.source)
 
     def perform_destroy(self, instance: Stream) -> None:

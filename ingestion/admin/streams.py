@@ -158,11 +158,13 @@ class StreamAdmin(admin.ModelAdmin):
         """How many of the newest posts each query matches, before one pays for it."""
         for stream in queryset[:10]:
             try:
-                trial = try_query(stream.query, languages=stream.languages)
+                trial = try_query(stream.query, languages=stream.languages, source=stream.source)
             except BadQuery as error:
                 self.message_user(request, f"{stream.name}: {error}", messages.ERROR)
                 continue
             said = f"{stream.name}: {trial.matched:,} of {trial.tried:,} stored posts match."
+            if trial.posts_per_day is not None:
+                said += f" That is at least {trial.posts_per_day:,.0f} a day."
             if trial.unsupported:
                 said += f" Not judged here: {', '.join(trial.unsupported)}"
             self.message_user(request, said)

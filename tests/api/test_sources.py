@@ -60,6 +60,24 @@ def test_counters_cost_as_many_queries_for_many_streams(
         assert len(client.get(STREAMS).json()["results"]) == count
 
 
+def test_a_stream_answers_with_its_counters_at_once(client: Client) -> None:
+    _, made = post(client, STREAMS, name="cats", query="cats")
+    assert (made["posts_today"], made["posts_total"], made["last_post_at"]) == (0, 0, None)
+
+
+def test_a_stream_is_no_rival_of_its_own_query(client: Client, x: XApi) -> None:
+    cats = stream(query="cats")
+    body = json.dumps({"name": "Cats!", "monthly_budget": 500})
+    answer = client.patch(f"{STREAMS}{cats.pk}/", body, "application/json")
+    assert answer.status_code == 200, answer.content
+    cats.refresh_from_db()
+    assert (cats.name, cats.monthly_budget) == ("Cats!", 500)
+    stream(query="dogs")
+    body = json.dumps({"query": "dogs"})
+    answer = client.patch(f"{STREAMS}{cats.pk}/", body, "application/json")
+    assert answer.status_code == 400
+
+
 def test_what_x_would_refuse_is_not_saved(client: Client, x: XApi) -> None:
     status, problem = post(client, STREAMS, name="bad", query="-only -negations")
     assert status == 400
@@ -84,7 +102,8 @@ def test_without_credentials_it_is_saved_and_a_dry_run_says_what_is_missing(
     settings.TWITTER_BEARER_TOKEN = ""
     _, said = post(client, f"{STREAMS}?dry_run=true", name="cats", query="cats")
     assert said["valid"] and "TWITTER_BEARER_TOKEN" in said["note"]
-    assert post(client, STREAMS, name="cats", query="cats")[0] == 201
+    status, made = post(client, STREAMS, name="cats", query="cats")
+    assert status == 201 and "TWITTER_BEARER_TOKEN" in made["note"]
 
 
 def test_a_query_of_our_own_language_is_judged_too(client: Client) -> None:
@@ -117,6 +136,8 @@ def test_a_query_is_tried_before_anybody_pays(client: Client) -> None:
     assert (found["tried"], found["matched"], found["examples"]) == (2, 1, ["dogs"])
     assert post(client, f"{STREAMS}try/", query='"cats')[0] == 400
     assert post(client, f"{STREAMS}try/", querry="cats")[0] == 400
+    assert post(client, f"{STREAMS}try/", query="cats", source="radio")[0] == 400
+    assert post(client, f"{STREAMS}try/", query="cats", limit=0)[1]["examples"] == []
 
 
 def gap(**fields: Any) -> Gap:
@@ -134,6 +155,19 @@ def test_gaps_are_listed_and_filled_on_demand(client: Client) -> None:
     assert (status, asked["state"]) == (202, "pending")
     filled = gap(state="filled")
     assert post(client, f"/api/v1/gaps/{filled.pk}/fill/")[0] == 400
+
+
+def test_gaps_of_a_time_are_those_that_touch_it(client: Client) -> None:
+    now = timezone.now()
+    reaching = gap(started_at=now - timedelta(hours=5), ended_at=now - timedelta(hours=2))
+    gap(started_at=now - timedelta(hours=9), ended_at=now - timedelta(hours=8))
+    gap()
+    span = {
+        "since": (now - timedelta(hours=3)).isoformat(),
+        "until": (now - timedelta(hours=1, minutes=30)).isoformat(),
+    }
+    found = client.get("/api/v1/gaps/", span).json()["results"]
+    assert [row["id"] for row in found] == [reaching.pk]
 
 
 def test_dead_letters_are_read_and_replayed(client: Client, x: XApi) -> None:

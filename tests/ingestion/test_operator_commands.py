@@ -54,7 +54,7 @@ def test_a_source_and_its_streams_on_lines_of_bounded_width(settings: Settings) 
     assert "3.0 MiB wait for the database" in out
     for words in ("held", "It is the dearest.", "refused", "non-negation", "paused"):
         assert words in out
-    assert max(map(len, out.splitlines())) <= 110
+    assert max(map(len, out.splitlines())) <= 100
 
 
 def test_gaps_of_the_day_and_how_much_of_it_is_covered() -> None:
