@@ -80,10 +80,12 @@ def _streams() -> list[dict[str, Any]]:
 def _stream(state: SourceState, now: datetime) -> dict[str, Any]:
     row = state.connection
     lag = row.lag(now)
-    used = state.usage.used / state.usage.budget if state.usage and state.usage.budget else None
+    month = state.usage
+    used = month.used / month.budget if month and month.budget else None
     return {
         "source": row.source,
         "status": "lost" if state.is_lost else row.status,
+        "words": state.words,
         "reason": state.words if state.is_lost else row.last_error,
         "last_event_at": row.last_event_at,
         "lag_seconds": None if lag is None else round(lag.total_seconds(), 1),
@@ -98,4 +100,5 @@ def _stream(state: SourceState, now: datetime) -> dict[str, Any]:
 def _is_well(stream: dict[str, Any]) -> bool:
     """Whether nobody has to look at a source."""
     is_down = stream["status"] in {"failed", "lost"}
-    return not (is_down or stream["spilled_bytes"] or stream["held"])
+    is_spent = (stream["budget_used"] or 0.0) >= 1
+    return not (is_down or is_spent or stream["spilled_bytes"] or stream["held"])

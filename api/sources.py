@@ -17,7 +17,7 @@ from rest_framework.response import Response
 
 from api import filters
 from api.pagination import NewestFirst
-from api.permissions import MayWrite
+from api.permissions import IsAllowed, MayWrite
 from api.resources import ReadOnly
 from api.source_serializers import (
     ConnectionSerializer,
@@ -110,9 +110,11 @@ class StreamViewSet(viewsets.ModelViewSet):
         verdict = judge_stream(stream) if stream.is_active else Verdict()
         if verdict.reason:
             raise ValidationError({"query": verdict.reason})
+        before = [serializer.instance.source] if serializer.instance else []
         saved: Any = serializer.save()
         saved.note = verdict.note
-        _sync(saved.source)
+        for source in {*before, saved.source}:
+            _sync(source)
 
     def perform_destroy(self, instance: Stream) -> None:
         source = instance.source
@@ -142,7 +144,13 @@ class StreamViewSet(viewsets.ModelViewSet):
         return Response(self.get_serializer(stream).data)
 
     @extend_schema(request=TrialRequest, responses=TrialResult, filters=False)
-    @action(detail=False, methods=["post"], url_path="try", pagination_class=None)
+    @action(
+        detail=False,
+        methods=["post"],
+        url_path="try",
+        pagination_class=None,
+        permission_classes=[IsAllowed],
+    )
     def trial(self, request: Request) -> Response:
         """How many of the newest stored posts a query matches, before anybody pays for it."""
         asked = TrialRequest(data=request.data)

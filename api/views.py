@@ -43,8 +43,8 @@ ROUTES = {
     "GET /metrics": "Prometheus metrics",
     "GET /docs": "interactive documentation",
     "GET /schema": "OpenAPI 3.1",
-    "GET /api/v1/": "streams, posts, predictions, annotations, models, training-runs, "
-    "experiments, reports",
+    "GET /api/v1/": "streams, connections, gaps, dead-letters, usage, posts, predictions, "
+    "annotations, models, training-runs, experiments, reports",
 }
 
 

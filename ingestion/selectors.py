@@ -11,11 +11,13 @@ from typing import Any
 from django.db.models import Count
 from django.utils import timezone
 
-from ingestion.models import Connection, Gap, MonthlyUsage, Post, Source, Stream
+from ingestion.models import Connection, Gap, MonthlyUsage, Post, Stream
 from ingestion.services import usage
 from ingestion.services.usage import Usage
 
 RATE_WINDOW = timedelta(seconds=60)
+# A holder that is late with its lease by this much is gone.
+LATE = timedelta(seconds=5)
 GAP_WINDOW = timedelta(hours=24)
 UNFILLED = (Gap.State.OPEN, Gap.State.PENDING, Gap.State.FILLING)
 # A row that says so is kept up by whoever holds the lease; without one it is only what was.
@@ -43,6 +45,8 @@ class SourceState:
     @property
     def words(self) -> str:
         """The status as people say it."""
+        if self.connection._state.adding:
+            return "not streamed yet"
         return status_words(self.connection, is_lost=self.is_lost)
 
     @property
@@ -58,7 +62,7 @@ def status_words(row: Connection, *, is_lost: bool | None = None) -> str:
 
 
 def source_states(now: datetime | None = None) -> list[SourceState]:
-    """Every source that was ever streamed, by name. Four queries."""
+    """Every source that was ever streamed or has streams to follow, by name. Five queries."""
     now = now or timezone.now()
     recent = Post.objects.filter(received_at__gte=now - RATE_WINDOW).order_by()
     rates = dict(recent.values_list("source").annotate(Count("pk")))
@@ -75,12 +79,21 @@ def source_states(now: datetime | None = None) -> list[SourceState]:
             usage=usage.get(row.source),
             held=held[row.source],
         )
-        for row in Connection.objects.all()
+        for row in _connections()
     ]
 
 
+def _connections() -> list[Connection]:
+    """A row for each source; of those that nobody has streamed yet it is not stored."""
+    rows = {row.source: row for row in Connection.objects.all()}
+    followed = Stream.objects.followed().order_by().values_list("source", flat=True)
+    for source in followed.distinct():
+        rows.setdefault(source, Connection(source=source))
+    return [rows[source] for source in sorted(rows)]
+
+
 def _is_lost(row: Connection, now: datetime) -> bool:
-    held = row.lease_expires_at is not None and row.lease_expires_at >= now
+    held = row.lease_expires_at is not None and row.lease_expires_at >= now - LATE
     return row.status in _KEPT_UP and not held
 
 
@@ -146,16 +159,14 @@ class SourceReport:
 
 
 def source_reports(now: datetime | None = None) -> list[SourceReport]:
-    """Every source that is streamed or has streams, with its streams. Seven queries a source."""
+    """The same, with their streams. Five queries a source and five for all."""
     now = now or timezone.now()
-    states = {state.connection.source: state for state in source_states(now)}
-    followed = Stream.objects.exclude(source=Source.FILE, query="")
-    names = {*states, *followed.values_list("source", flat=True).distinct()}
-    return [_report(name, states.get(name), now) for name in sorted(names)]
+    return [_report(state, now) for state in source_states(now)]
 
 
-def _report(name: str, state: SourceState | None, now: datetime) -> SourceReport:
-    row = state.connection if state is not None else Connection(source=name)
+def _report(state: SourceState, now: datetime) -> SourceReport:
+    row = state.connection
+    name = row.source
     found = usage.usage_of(name, now=now)
     whole = found[None]
     gaps = list(Gap.objects.filter(source=name).between(now - GAP_WINDOW, now))
@@ -163,11 +174,11 @@ def _report(name: str, state: SourceState | None, now: datetime) -> SourceReport
     return SourceReport(
         source=name,
         name=str(row.get_source_display()),
-        words=state.words if state is not None else "not streamed yet",
-        is_failed=state is not None and state.is_failed,
+        words=state.words,
+        is_failed=state.is_failed,
         reason=row.last_error,
         lag_seconds=None if lag is None else round(lag.total_seconds(), 1),
-        posts_a_minute=state.posts_a_minute if state is not None else 0,
+        posts_a_minute=state.posts_a_minute,
         today=whole.today,
         month=whole.month,
         used=whole.used,

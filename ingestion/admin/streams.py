@@ -123,7 +123,8 @@ class StreamAdmin(admin.ModelAdmin):
         super().save_model(request, obj, form, change)
         if isinstance(form, StreamForm) and form.verdict.note:
             self.message_user(request, form.verdict.note, messages.WARNING)
-        _sync([obj.source])
+        # What it leaves must let it go, too.
+        _sync({obj.source, form.initial.get("source", obj.source)})
 
     def delete_model(self, request: HttpRequest, obj: Stream) -> None:
         super().delete_model(request, obj)

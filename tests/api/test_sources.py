@@ -1,7 +1,7 @@
 """Streams and what is known of their sources, over the API."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -13,8 +13,9 @@ from pytest_django import Settings
 from pytest_django.fixtures import DjangoAssertNumQueries
 
 from ingestion.events import malformed
-from ingestion.models import Connection, DeadLetter, Gap, Post, Stream
+from ingestion.models import Connection, DeadLetter, Gap, MonthlyUsage, Post, Stream
 from ingestion.services import dead_letters, store
+from modeling.models import ModelVersion
 from tests.ingestion.factories import incoming, stream
 from tests.x_api import XApi
 
@@ -140,6 +141,23 @@ def test_a_query_is_tried_before_anybody_pays(client: Client) -> None:
     assert post(client, f"{STREAMS}try/", query="cats", limit=0)[1]["examples"] == []
 
 
+def test_who_may_look_may_try(client: Client, settings: Settings) -> None:
+    settings.API_REQUIRE_AUTH = True
+    assert post(client, f"{STREAMS}try/", query="cats")[0] == 401
+    client.force_login(User.objects.create_user("ann"))
+    assert post(client, f"{STREAMS}try/", query="cats")[0] == 200
+
+
+def test_a_stream_that_moves_is_let_go_by_the_source_that_it_leaves(
+    client: Client, django_capture_on_commit_callbacks: Callable
+) -> None:
+    cats = stream(query="cats")
+    with django_capture_on_commit_callbacks() as callbacks:
+        body = json.dumps({"source": "bluesky"})
+        client.patch(f"{STREAMS}{cats.pk}/", body, "application/json")
+    assert {callback.args for callback in callbacks} == {("x",), ("bluesky",)}
+
+
 def gap(**fields: Any) -> Gap:
     now = timezone.now()
     values = {"source": "x", "started_at": now - timedelta(hours=1), "ended_at": now}
@@ -221,3 +239,32 @@ def test_health_tells_of_each_source_and_what_is_wrong(client: Client) -> None:
     assert told["status"] == "lost"
     assert "process is gone" in told["reason"]
     assert told["spilled_bytes"] == 100
+
+
+def test_a_source_that_nobody_streams_yet_is_told(client: Client) -> None:
+    stream()
+    stream(source="file", query="", name="imported once")
+    (told,) = client.get("/health").json()["streams"]
+    assert (told["source"], told["status"]) == ("x", "disconnected")
+    assert told["words"] == "not streamed yet"
+
+
+@pytest.mark.parametrize(
+    ("fields", "read", "status"),
+    [
+        ({}, 99, "ok"),
+        ({"spilled_bytes": 1}, 0, "degraded"),
+        ({}, 100, "degraded"),
+        ({"status": "failed"}, 0, "degraded"),
+    ],
+)
+def test_health_is_degraded_when_somebody_must_look(
+    client: Client, champion: ModelVersion, fields: dict[str, Any], read: int, status: str
+) -> None:
+    now = timezone.now()
+    lease = {"lease_owner": "me", "lease_expires_at": now + timedelta(minutes=1)}
+    Connection.objects.create(**{"source": "x", "status": "connected", **lease, **fields})
+    MonthlyUsage.objects.create(
+        source="x", month=now.date().replace(day=1), posts_read=read, budget=100
+    )
+    assert client.get("/health").json()["status"] == status

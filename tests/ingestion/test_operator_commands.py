@@ -1,7 +1,7 @@
 """`streams` and `usage`: what an operator reads in a terminal."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from io import StringIO
 from typing import Any
 
@@ -11,7 +11,7 @@ from django.utils import timezone
 from pytest_django import Settings
 from pytest_django.fixtures import DjangoAssertNumQueries
 
-from ingestion.models import Connection, Gap
+from ingestion.models import Connection, Gap, MonthlyUsage
 from ingestion.selectors import source_reports
 from ingestion.services import store, usage
 from tests.ingestion.factories import incoming, stream
@@ -143,3 +143,29 @@ def test_usage_of_no_time_is_wrong_usage(arguments: tuple[str, str]) -> None:
 
 def test_usage_of_a_month_without_posts() -> None:
     assert "Nothing was read from 2020-02-01 to 2020-02-29" in run("usage", "--month", "2020-02")
+
+
+def test_a_past_month_is_told_as_it_was() -> None:
+    usage.count("x", {None: 1000}, day=date(2020, 2, 10))
+    MonthlyUsage.objects.create(
+        source="x",
+        month=date(2020, 2, 1),
+        budget=2000,
+        reported=1200,
+        reported_at=datetime(2020, 2, 29, 23, 45, tzinfo=UTC),
+    )
+    out = run("usage", "--month", "2020-02")
+    assert "2020-02: 1,200 posts of 2,000 (60%), US$ 6.00" in out
+    assert "X itself counts 1,200 of the account at 2020-02-29T23:45 UTC" in out
+    assert "would end" not in out
+
+
+def test_a_source_that_nobody_streams_yet_is_shown() -> None:
+    stream(name="cats")
+    assert "not streamed yet" in run("streams")
+
+
+def test_a_query_of_another_source_is_tried_in_its_language() -> None:
+    store([incoming(text="#cats eat", source="mastodon"), incoming(text="food", source="mastodon")])
+    out = run("streams", "--try", "#cats | eat", "--source", "mastodon")
+    assert "1 of the newest 2 stored posts match" in out

@@ -9,9 +9,10 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db.models import F, Sum
 from django.utils import timezone
 
-from ingestion.models import DailyUsage, source_choices
+from ingestion.models import DailyUsage, MonthlyUsage, source_choices
 from ingestion.services import usage
 
 ALL = "(all streams)"
@@ -37,7 +38,8 @@ class Command(BaseCommand):
             rows = rows.filter(source=options["source"])
         table = [_entry(row) for row in rows.order_by("source", "day", "stream__name")]
         sources = sorted({row["source"] for row in table})
-        months = [_month(source) for source in sources]
+        first = start if options["days"] is None else usage.month_of(timezone.now())
+        months = [_month(source, first) for source in sources]
         if options["json"]:
             self.stdout.write(json.dumps({"days": table, "months": months}))
             return
@@ -73,7 +75,7 @@ def _span(month: str | None, days: int | None) -> tuple[date, date]:
             first = datetime.strptime(month, "%Y-%m").date()
         except ValueError as error:
             raise CommandError(f"--month {month!r} is not as 2026-11", returncode=2) from error
-    return first, (first + timedelta(days=32)).replace(day=1)
+    return first, _next_month(first)
 
 
 def _entry(row: DailyUsage) -> dict[str, Any]:
@@ -95,21 +97,37 @@ def _totals(rows: list[dict[str, Any]]) -> dict[str, tuple[int, float]]:
     return totals
 
 
-def _month(source: str) -> dict[str, Any]:
-    """The running month of a source, whatever days are shown."""
+def _month(source: str, first: date) -> dict[str, Any]:
+    """A source's month; while it runs, with a forecast and the budget that holds now."""
     now = timezone.now()
-    whole = usage.usage_of(source, now=now)[None]
-    return {
+    row = MonthlyUsage.objects.filter(source=source, month=first, stream=None).first()
+    month: dict[str, Any] = {
         "source": source,
         "name": dict(source_choices()).get(source, source),
-        "month": usage.month_of(now).strftime("%Y-%m"),
-        "used": whole.used,
-        "counted": whole.month,
-        "reported": whole.reported,
-        "budget": whole.budget,
-        "forecast": whole.forecast(now),
+        "month": first.strftime("%Y-%m"),
+        "counted": _counted(source, first),
+        "reported": row.reported if row else None,
+        "reported_at": row.reported_at.isoformat() if row and row.reported_at else None,
+        "budget": row.budget if row else 0,
+        "forecast": None,
         "price": usage.price(source),
     }
+    if first == usage.month_of(now):
+        whole = usage.usage_of(source, now=now)[None]
+        month |= {"budget": whole.budget, "forecast": whole.forecast(now)}
+    return month | {"used": max(month["counted"], month["reported"] or 0)}
+
+
+def _counted(source: str, first: date) -> int:
+    days = DailyUsage.objects.filter(
+        source=source, stream=None, day__gte=first, day__lt=_next_month(first)
+    )
+    total = days.aggregate(total=Sum(F("posts_read") + F("looked_up")))["total"]
+    return int(total or 0)
+
+
+def _next_month(first: date) -> date:
+    return (first + timedelta(days=32)).replace(day=1)
 
 
 def _month_line(month: dict[str, Any]) -> str:
@@ -119,9 +137,10 @@ def _month_line(month: dict[str, Any]) -> str:
         line += f" of {month['budget']:,} ({month['used'] / month['budget']:.0%})"
     if price:
         line += f", US$ {month['used'] * price:,.2f}"
-    line += f"; it would end at {month['forecast']:,}"
-    if price:
-        line += f", US$ {month['forecast'] * price:,.2f}"
+    if month["forecast"] is not None:
+        line += f"; it would end at {month['forecast']:,}"
+        line += f", US$ {month['forecast'] * price:,.2f}" if price else ""
     if month["reported"] is not None:
-        line += f"; the account's own count: {month['reported']:,}"
+        at = f" at {month['reported_at'][:16]} UTC" if month["reported_at"] else ""
+        line += f"\n  {month['name']} itself counts {month['reported']:,} of the account{at}"
     return line + "."
