@@ -120,6 +120,7 @@ class SourceReport:
     words: str
     is_failed: bool
     reason: str
+    next_attempt_at: str | None
     lag_seconds: float | None
     posts_a_minute: int
     today: int
@@ -177,6 +178,7 @@ def _report(state: SourceState, now: datetime) -> SourceReport:
         words=state.words,
         is_failed=state.is_failed,
         reason=row.last_error,
+        next_attempt_at=row.next_attempt_at.isoformat() if row.next_attempt_at else None,
         lag_seconds=None if lag is None else round(lag.total_seconds(), 1),
         posts_a_minute=state.posts_a_minute,
         today=whole.today,

@@ -95,6 +95,16 @@ def test_without_credentials_a_stream_is_saved_and_told_that_it_was_not_checked(
     assert Stream.objects.exists()
 
 
+def test_a_stream_that_moves_is_let_go_by_the_source_that_it_leaves(
+    boss: Client, django_capture_on_commit_callbacks: Callable
+) -> None:
+    cats = stream(query="cats")
+    path = reverse("admin:ingestion_stream_change", args=[cats.pk])
+    with django_capture_on_commit_callbacks() as callbacks:
+        assert boss.post(path, form(source="bluesky", query="cats")).status_code == 302
+    assert {callback.args for callback in callbacks} == {("x",), ("bluesky",)}
+
+
 def form(**fields: object) -> dict[str, object]:
     values = {"name": "cats", "source": "x", "languages": "[]", "is_active": "on"}
     return {**values, "monthly_budget": 0, "over_budget": "pause", **fields}

@@ -165,6 +165,14 @@ def test_a_source_that_nobody_streams_yet_is_shown() -> None:
     assert "not streamed yet" in run("streams")
 
 
+def test_a_source_that_waits_says_why_and_until_when() -> None:
+    at = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
+    connection(status="waiting", last_error="X sets connects apart", next_attempt_at=at)
+    out = run("streams")
+    assert "X sets connects apart" in out and "next attempt at 12:30:00 UTC" in out
+    assert json.loads(run("streams", "--json"))[0]["next_attempt_at"] == at.isoformat()
+
+
 def test_a_query_of_another_source_is_tried_in_its_language() -> None:
     store([incoming(text="#cats eat", source="mastodon"), incoming(text="food", source="mastodon")])
     out = run("streams", "--try", "#cats | eat", "--source", "mastodon")

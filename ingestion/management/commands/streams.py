@@ -101,9 +101,9 @@ def _lines(reports: list[SourceReport]) -> list[str]:
 
 
 def _source_line(report: SourceReport) -> str:
-    lag = "–" if report.lag_seconds is None else f"{report.lag_seconds:.1f} s"
+    lag = "never" if report.lag_seconds is None else f"{report.lag_seconds:,.1f} s ago"
     return (
-        f"{report.name:<12}{report.words:<34}heard {lag:>9} ago"
+        f"{report.name:<12}{report.words:<34}heard {lag:>13}"
         f"{report.posts_a_minute:>8,} posts/min{report.today:>11,} today"
     )
 
@@ -121,6 +121,8 @@ def _detail_lines(report: SourceReport) -> list[str]:
         lines.append(f"  {report.spilled_bytes / 2**20:.1f} MiB wait for the database")
     if report.reason:
         lines.append(f"  {report.reason[:96]}")
+    if report.next_attempt_at:
+        lines.append(f"  next attempt at {report.next_attempt_at[11:19]} UTC")
     return lines
 
 
