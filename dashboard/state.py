@@ -187,12 +187,14 @@ class Watch:
 
     def __init__(self) -> None:
         self._last_gap = Gap.objects.aggregate(last=Max("pk"))["last"] or 0
-        self._gaps: dict[int, GapEvent] = {}
+        # A page's snapshot is read after this: what is settled from here on is a change to it.
+        unsettled = Gap.objects.filter(state__in=UNSETTLED).order_by("-pk")[:MAXIMUM_GAPS]
+        self._gaps = {row.pk: _gap(row) for row in unsettled}
         self._sources: list[SourceEvent] | None = None
         self._alerts: list[StandingAlert] | None = None
 
     def look(self) -> Seen:
-        """What is new or other than at the last look; at the first, all that is not settled."""
+        """What is new or other than at the last look; at the first, all sources and alerts."""
         states = source_states()
         now_sources, now_alerts = sources(states), standing_alerts(states)
         seen = Seen(

@@ -32,6 +32,11 @@ export class GapList {
     if (mine.length) this.show();
   }
 
+  // Whether an outage goes on, so that its shade grows with time alone.
+  get isOpen() {
+    return [...this.gaps.values()].some((gap) => gap.ended_at === null);
+  }
+
   isInView(gap) {
     if (this.view.source !== null && this.view.source !== gap.source) return false;
     return gap.ended_at === null || Date.parse(gap.ended_at) >= Date.parse(this.view.start);

@@ -160,7 +160,7 @@ const handlers = {
 
 // Words, headline and the left edge of the window move slower than the counts.
 async function refresh() {
-  if (!newsSinceRefresh || document.hidden) return;
+  if (!(newsSinceRefresh || gaps.isOpen) || document.hidden) return;
   newsSinceRefresh = false;
   const answer = await fetch(`/live/data/${location.search}`, { headers: { Accept: "application/json" } });
   if (answer.ok) showView(await answer.json());

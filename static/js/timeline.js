@@ -23,7 +23,8 @@ export class Timeline {
     if (this.figure) this.schedule();
   }
 
-  // Adds counts to their bins, or takes them off; a bin to the right of the last one is appended to every trace.
+  // Adds counts to their bins, or takes them off; a bin to the right of the last one is appended
+  // to every trace.
   add(counts) {
     const first = Date.parse(this.figure.data[0].x[0]);
     for (const { minute, category, count } of counts) {
@@ -61,18 +62,20 @@ export class Timeline {
     const soft = style.getPropertyValue("--soft").trim();
     const line = style.getPropertyValue("--line").trim();
     const share = this.mode === "share";
+    // A bar stands over its bin, from `x` on: where the axis, and an outage's shade, put that time.
+    const bin = { xperiod: this.width, xperiod0: this.figure.data[0].x[0], xperiodalignment: "middle" };
     const data = this.figure.data.map((trace) => {
       const color = style.getPropertyValue(`--${trace.meta}-fill`).trim() || trace.marker.color;
-      if (!share) return { ...trace, marker: { color } };
+      if (!share) return { ...trace, ...bin, marker: { color } };
       // Shares as an area: an empty bin has no share, and is left out.
       const filled = trace.x.map((_, i) => i).filter((i) => this.figure.data.some((t) => t.y[i] > 0));
       return {
-        type: "scatter", mode: "lines", stackgroup: "sentiment", groupnorm: "percent", name: trace.name,
+        ...bin, type: "scatter", mode: "lines", stackgroup: "sentiment", groupnorm: "percent", name: trace.name,
         x: filled.map((i) => trace.x[i]), y: filled.map((i) => trace.y[i]),
         line: { width: 1, color }, fillcolor: `${color}c8`, hovertemplate: "%{y:.0f} %",
       };
     });
-    if (this.gaps.length) data.push(this.tellGaps());
+    if (this.gaps.length) data.push({ ...bin, ...this.tellGaps() });
     const layout = structuredClone(this.figure.layout);
     layout.shapes = this.gaps.map((gap) => ({
       type: "rect", xref: "x", yref: "paper", layer: "below",
@@ -82,8 +85,7 @@ export class Timeline {
     }));
     // Outages stretch no axis: it shows the range's bins.
     const { x } = this.figure.data[0];
-    const half = this.width / 2;
-    layout.xaxis.range = [Date.parse(x[0]) - half, Date.parse(x[x.length - 1]) + half].map(utc);
+    layout.xaxis.range = [x[0], Date.parse(x[x.length - 1]) + this.width].map(utc);
     layout.font = { color: soft, family: "inherit", size: 12 };
     Object.assign(layout.yaxis, { gridcolor: line, range: share ? [0, 100] : undefined, ticksuffix: share ? " %" : "" });
     layout.xaxis.linecolor = line;
@@ -97,12 +99,11 @@ export class Timeline {
 
   // Says in the box of each bin that an outage touches what it was; draws nothing.
   tellGaps() {
-    const half = this.width / 2;
     const told = [];
     for (const x of this.figure.data[0].x) {
-      const middle = Date.parse(x);
-      const here = this.gaps.filter((gap) => Date.parse(gap.started_at) < middle + half
-        && (gap.ended_at === null || Date.parse(gap.ended_at) > middle - half));
+      const from = Date.parse(x);
+      const here = this.gaps.filter((gap) => Date.parse(gap.started_at) < from + this.width
+        && (gap.ended_at === null || Date.parse(gap.ended_at) > from));
       if (here.length) told.push({ x, text: here.slice(0, 3).map(describe).join("<br>") });
     }
     return {

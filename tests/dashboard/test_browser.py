@@ -4,11 +4,15 @@ import shutil
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connections
+from django.utils import timezone
 
+from ingestion.models import Connection, Gap, MonthlyUsage
+from ingestion.services import forget
 from ingestion.signals import alert_raised
 from modeling.models import ModelVersion
 from modeling.services import classify
@@ -205,3 +209,110 @@ def test_the_page_comes_back_when_the_server_does(
             assert page.evaluate("window.sameVisit") is True
 
         in_browser(site, visit, forgiven="ERR_CONNECTION_REFUSED")
+
+
+def test_a_deleted_post_leaves_the_open_page(live_site: str, champion: ModelVersion) -> None:
+    judge("the food awful today", external_id="7")
+    judge("the train awful today")
+
+    def visit(page: Any) -> None:
+        assert page.locator(".post").count() == 2
+        aside(lambda: forget("file", ["7"]))
+        page.locator(".post", has_text="the food").wait_for(state="detached", timeout=5000)
+        page.wait_for_function("document.querySelector('[data-count=negative]').textContent == '1'")
+        assert page.locator(".post").count() == 1
+
+    in_browser(live_site, visit)
+
+
+def test_a_deleted_post_does_not_come_back_after_a_pause(
+    live_site: str, champion: ModelVersion
+) -> None:
+    def visit(page: Any) -> None:
+        page.click("#pause")
+        judge("the food awful today", external_id="7")
+        page.wait_for_function("document.querySelector('[data-count=negative]').textContent == '1'")
+        aside(lambda: forget("file", ["7"]))
+        page.wait_for_function("document.querySelector('[data-count=negative]').textContent == '0'")
+        page.click("#pause")
+        assert page.locator(".post").count() == 0
+
+    in_browser(live_site, visit)
+
+
+def shaded(page: Any) -> int:
+    """Outages that the chart shades."""
+    count: int = page.evaluate("(document.getElementById('timeline').layout.shapes || []).length")
+    return count
+
+
+def outage(**fields: Any) -> None:
+    now = timezone.now()
+    values = {
+        "source": "x",
+        "started_at": now - timedelta(minutes=9),
+        "ended_at": now - timedelta(minutes=4),
+        "cause": "network",
+        "state": "partial",
+        "recovered": 85,
+        "expected": 100,
+        "filled_by": "recent search",
+    }
+    Gap.objects.create(**{**values, **fields})
+
+
+def test_an_outage_is_shaded_and_told_in_words(live_site: str, champion: ModelVersion) -> None:
+    judge("the food awful today")
+    outage()
+
+    def visit(page: Any) -> None:
+        told = page.locator("#gap-list li")
+        assert told.inner_text().startswith("X was away ")
+        assert "UTC (network); 85% got back (recent search)." in told.inner_text()
+        page.wait_for_function("document.getElementById('timeline').layout?.shapes?.length == 1")
+        aside(lambda: outage(started_at=timezone.now(), ended_at=None, state="open", cause="dns"))
+        page.locator("#gap-list li.open").wait_for(timeout=5000)
+        assert "X is away since" in page.inner_text("#gap-list li.open")
+        page.wait_for_function("document.getElementById('timeline').layout.shapes.length == 2")
+        page.click("[data-mode=share]")
+        assert shaded(page) == 2
+        page.evaluate("new Promise(requestAnimationFrame)")
+        assert page.locator("#gap-legend").is_visible()
+
+    in_browser(live_site, visit)
+
+
+def test_sources_and_what_they_need_are_shown_live(live_site: str, champion: ModelVersion) -> None:
+    def tell(**fields: Any) -> None:
+        Connection.objects.update_or_create(source="x", defaults=fields)
+
+    def visit(page: Any) -> None:
+        assert page.locator("#sources").is_hidden() and page.locator("#alerts").is_hidden()
+        month = timezone.now().date().replace(day=1)
+        aside(
+            lambda: MonthlyUsage.objects.create(source="x", month=month, posts_read=90, budget=100)
+        )
+        aside(lambda: tell(status="failed", last_error="The token <b>was</b> revoked."))
+        page.locator("#alerts li", has_text="The token <b>was</b> revoked.").wait_for(timeout=5000)
+        assert page.locator("#alerts li").count() == 2
+        assert "failed: needs attention" in page.inner_text(".source[data-status=failed]")
+        assert "90 of 100 posts (90%)" in page.inner_text(".source")
+        page.reload()
+        page.wait_for_selector("#status[data-state=live]")
+        assert page.locator("#alerts li").count() == 2
+        aside(lambda: tell(status="stopped", last_error=""))
+        page.locator("#alerts li", has_text="token").wait_for(state="detached", timeout=5000)
+        assert page.locator("#alerts li").count() == 1
+
+    in_browser(live_site, visit)
+
+
+def test_gaps_and_sources_fit_a_phone(live_site: str, champion: ModelVersion) -> None:
+    judge("the food awful today")
+    outage(detail="https://example.org/" + "long" * 40)
+    Connection.objects.create(source="x", status="failed", last_error="long" * 60)
+
+    def visit(page: Any) -> None:
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+    in_browser(live_site, visit, viewport={"width": 360, "height": 740})

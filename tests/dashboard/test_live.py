@@ -9,14 +9,19 @@ from typing import Any
 import pytest
 import websockets
 from channels.db import database_sync_to_async
+from django.db import transaction
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from dashboard.live import BACKLOG, Viewer
+from ingestion.models import Connection, Gap
+from ingestion.services import forget, store
 from ingestion.signals import alert_raised
 from modeling.models import ModelVersion
 from modeling.services import classify
 from modeling.services.promote import promote
 from tests.dashboard.factories import make_post, make_stream
+from tests.ingestion.factories import incoming
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,6 +46,14 @@ def judge(text: str = "the game wonderful today", **fields: Any) -> int:
     post = make_post(text, **fields)
     classify.classify_posts([post.pk])
     return post.pk
+
+
+async def told_in_ticks(socket: websockets.ClientConnection, key: str) -> Any:
+    """What the next tick that has something under `key` says there, within ten seconds."""
+    async with asyncio.timeout(10):
+        while not (told := (await next_of(socket, "tick"))[key]):
+            pass
+        return told
 
 
 async def ticks_with_news(socket: websockets.ClientConnection) -> AsyncIterator[dict[str, Any]]:
@@ -154,3 +167,123 @@ async def test_a_slow_viewer_is_skipped_ahead_and_knows_it() -> None:
         viewer.offer(str(number))
     assert viewer.skipped
     assert await viewer.next() == str(BACKLOG)
+
+
+async def test_a_deleted_post_is_taken_back(live_site: str, champion: ModelVersion) -> None:
+    pk = await judge("the game awful today", external_id="7")
+    async with await connect(live_site) as socket:
+        assert [post["id"] for post in (await next_of(socket, "snapshot"))["posts"]] == [pk]
+        await database_sync_to_async(forget)("file", ["7"])
+        tick = await anext(ticks_with_news(socket))
+        assert tick["withdrawn"] == [pk] and tick["posts"] == []
+        (count,) = tick["counts"]
+        assert (count["category"], count["stream"], count["count"]) == ("negative", None, -1)
+    async with await connect(live_site) as socket:
+        snapshot = await next_of(socket, "snapshot")
+        assert snapshot["posts"] == [] and snapshot["view"]["totals"].get("negative", 0) == 0
+
+
+async def test_an_edit_takes_the_place_of_what_it_edits(
+    live_site: str, champion: ModelVersion
+) -> None:
+    @database_sync_to_async
+    def edit() -> int:
+        text, history = "the game wonderful today", ("7",)
+        (pk,) = store(
+            [incoming(source="file", external_id="8", text=text, edit_history=history)],
+            announce=False,
+        ).post_ids
+        classify.classify_posts([pk])
+        return pk
+
+    first = await judge("the game awful today", external_id="7")
+    async with await connect(live_site) as socket:
+        await next_of(socket, "snapshot")
+        second = await edit()
+        told: dict[str, int] = {}
+        listed: set[int] = set()
+        async for tick in ticks_with_news(socket):
+            for count in tick["counts"]:
+                told[count["category"]] = told.get(count["category"], 0) + count["count"]
+            listed |= {post["id"] for post in tick["posts"]}
+            listed -= set(tick["withdrawn"])
+            if len(told) == 2:
+                break
+    assert told == {"negative": -1, "positive": 1}
+    assert listed == {second} and first != second
+
+
+async def test_a_post_that_is_judged_and_deleted_between_two_looks_counts_nothing(
+    live_site: str, champion: ModelVersion
+) -> None:
+    @database_sync_to_async
+    def judge_and_delete() -> int:
+        post = make_post("the game awful today", external_id="7")
+        classify.classify_posts([post.pk])
+        forget("file", ["7"])
+        return post.pk
+
+    async with await connect(live_site) as socket:
+        await next_of(socket, "snapshot")
+        pk = await judge_and_delete()
+        total, withdrawn = 0, []
+        while pk not in withdrawn:
+            tick = await next_of(socket, "tick")
+            total += sum(count["count"] for count in tick["counts"])
+            withdrawn += tick["withdrawn"]
+            assert all(post["text"] for post in tick["posts"])
+    assert total == 0
+
+
+async def test_an_outage_is_told_when_it_begins_and_when_it_is_over(
+    live_site: str, champion: ModelVersion
+) -> None:
+    @database_sync_to_async
+    def begin() -> None:
+        with transaction.atomic():
+            Gap.objects.create(source="x", started_at=timezone.now(), cause="network")
+            Connection.objects.create(source="x", status="failed", last_error="check the token")
+
+    @database_sync_to_async
+    def end() -> None:
+        ended = {"ended_at": timezone.now(), "recovered": 85, "expected": 100}
+        with transaction.atomic():
+            Gap.objects.update(state="partial", **ended)
+            Connection.objects.update(status="stopped", last_error="")
+
+    async with await connect(live_site) as socket:
+        snapshot = await next_of(socket, "snapshot")
+        assert snapshot["gaps"] == snapshot["sources"] == snapshot["alerts"] == []
+        await begin()
+        (gap,) = await told_in_ticks(socket, "gaps")
+        assert (gap["state"], gap["ended_at"]) == ("open", None)
+    async with await connect(live_site) as socket:
+        snapshot = await next_of(socket, "snapshot")
+        assert snapshot["gaps"] == [gap]
+        assert snapshot["sources"][0]["reason"] == "check the token"
+        assert [alert["key"] for alert in snapshot["alerts"]] == ["failed:x"]
+        await end()
+        (gap,) = await told_in_ticks(socket, "gaps")
+        assert (gap["state"], gap["completeness"]) == ("partial", 0.85)
+    async with await connect(live_site) as socket:
+        snapshot = await next_of(socket, "snapshot")
+        assert snapshot["alerts"] == [] and snapshot["sources"][0]["status"] == "stopped"
+
+
+async def test_sources_and_alerts_are_told_when_they_change(
+    live_site: str, champion: ModelVersion
+) -> None:
+    async with await connect(live_site) as socket:
+        await next_of(socket, "snapshot")
+        await database_sync_to_async(Connection.objects.create)(
+            source="x", status="failed", last_error="check the token"
+        )
+        tick = await next_of(socket, "tick")
+        while not tick["alerts"]:
+            tick = await next_of(socket, "tick")
+        assert tick["sources"][0]["words"] == "failed: needs attention"
+        assert [alert["key"] for alert in tick["alerts"]] == ["failed:x"]
+        await database_sync_to_async(Connection.objects.update)(status="stopped")
+        while tick["alerts"] != []:
+            tick = await next_of(socket, "tick")
+        assert tick["sources"][0]["status"] == "stopped"
