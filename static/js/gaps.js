@@ -1,5 +1,8 @@
 // Outages of sources: in words below the chart, and for the chart to shade.
 const SHOWN = 4;
+const LIMIT = 100;
+const BLINK = 1000;
+const DAY = 86400000;
 const percent = new Intl.NumberFormat(undefined, { style: "percent" });
 const number = new Intl.NumberFormat();
 // The chart's axis is in UTC too.
@@ -19,17 +22,23 @@ export class GapList {
     this.gaps = new Map();
   }
 
-  // `view` is what the page shows: its source (null for all) and where it begins.
+  // `view` is what the page shows: its source (null for all) and its time.
   load(gaps, view) {
-    this.view = view;
     this.gaps = new Map(gaps.map((gap) => [gap.id, gap]));
-    this.show();
+    this.move(view);
   }
 
   add(gaps) {
-    const mine = gaps.filter((gap) => this.isInView(gap));
-    for (const gap of mine) this.gaps.set(gap.id, gap);
-    if (mine.length) this.show();
+    if (!gaps.length) return;
+    for (const gap of gaps) this.gaps.set(gap.id, gap);
+    this.move(this.view);
+  }
+
+  // Outages that the view has left behind go.
+  move(view) {
+    this.view = view;
+    for (const [id, gap] of this.gaps) if (!this.isInView(gap)) this.gaps.delete(id);
+    this.show();
   }
 
   // Whether an outage goes on, so that its shade grows with time alone.
@@ -39,11 +48,16 @@ export class GapList {
 
   isInView(gap) {
     if (this.view.source !== null && this.view.source !== gap.source) return false;
-    return gap.ended_at === null || Date.parse(gap.ended_at) >= Date.parse(this.view.start);
+    if (isBlink(gap)) return false;
+    const [start, end] = [Date.parse(this.view.start), Date.parse(this.view.end)];
+    // A view goes on after it was asked for, but not that of all posts when they are old.
+    if (this.view.range === "all" && Date.now() - end > DAY && Date.parse(gap.started_at) > end) return false;
+    return gap.ended_at === null || Date.parse(gap.ended_at) >= start;
   }
 
   show() {
-    const newest = [...this.gaps.values()].sort((a, b) => Date.parse(b.started_at) - Date.parse(a.started_at));
+    const newest = [...this.gaps.values()].sort((a, b) => Date.parse(b.started_at) - Date.parse(a.started_at)).slice(0, LIMIT);
+    this.gaps = new Map(newest.map((gap) => [gap.id, gap]));
     const items = newest.map(item);
     this.box.hidden = this.legend.hidden = !items.length;
     this.list.replaceChildren(...items.slice(0, SHOWN));
@@ -52,6 +66,11 @@ export class GapList {
     this.more.querySelector("ul").replaceChildren(...items.slice(SHOWN));
     this.changed(newest);
   }
+}
+
+// A reconnection that missed nothing.
+function isBlink(gap) {
+  return gap.state === "filled" && Date.parse(gap.ended_at) - Date.parse(gap.started_at) < BLINK;
 }
 
 function item(gap) {

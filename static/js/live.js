@@ -163,7 +163,9 @@ async function refresh() {
   if (!(newsSinceRefresh || gaps.isOpen) || document.hidden) return;
   newsSinceRefresh = false;
   const answer = await fetch(`/live/data/${location.search}`, { headers: { Accept: "application/json" } });
-  if (answer.ok) showView(await answer.json());
+  if (!answer.ok) return;
+  showView(await answer.json());
+  gaps.move(view);
 }
 setInterval(() => refresh().catch(() => { newsSinceRefresh = true; }), 10000);
 

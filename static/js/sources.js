@@ -17,6 +17,9 @@ export class SourceList {
   }
 
   show() {
+    // Who copies an error message keeps it marked.
+    const marked = getSelection();
+    if (!marked.isCollapsed && this.list.contains(marked.anchorNode)) return;
     this.box.hidden = !this.sources.length;
     this.list.replaceChildren(...this.sources.map(item));
   }

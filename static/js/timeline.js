@@ -104,7 +104,7 @@ export class Timeline {
       const from = Date.parse(x);
       const here = this.gaps.filter((gap) => Date.parse(gap.started_at) < from + this.width
         && (gap.ended_at === null || Date.parse(gap.ended_at) > from));
-      if (here.length) told.push({ x, text: here.slice(0, 3).map(describe).join("<br>") });
+      if (here.length) told.push({ x, text: here.slice(0, 3).map(describe).join("<br>").replaceAll("; ", ";<br>") });
     }
     return {
       type: "scatter", mode: "markers", marker: { opacity: 0, size: 1 }, meta: "gaps", name: "",
