@@ -316,3 +316,32 @@ def test_gaps_and_sources_fit_a_phone(live_site: str, champion: ModelVersion) ->
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
     in_browser(live_site, visit, viewport={"width": 360, "height": 740})
+
+
+def test_a_reconnection_that_missed_nothing_leaves_the_list(
+    live_site: str, champion: ModelVersion
+) -> None:
+    now = timezone.now()
+
+    def visit(page: Any) -> None:
+        aside(lambda: outage(started_at=now, ended_at=None, state="open"))
+        page.locator("#gap-list li.open").wait_for(timeout=5000)
+        ended = now + timedelta(milliseconds=300)
+        aside(lambda: Gap.objects.update(state="filled", ended_at=ended))
+        page.locator("#gaps").wait_for(state="hidden", timeout=5000)
+        page.wait_for_function("!document.getElementById('timeline').layout.shapes.length")
+
+    in_browser(live_site, visit)
+
+
+def test_a_view_of_old_posts_has_no_outage_of_today(live_site: str, champion: ModelVersion) -> None:
+    judge("the food awful today", at=timezone.now() - timedelta(days=400))
+
+    def visit(page: Any) -> None:
+        aside(lambda: outage(started_at=timezone.now(), ended_at=None, state="open"))
+        aside(lambda: Connection.objects.create(source="x", status="stopped"))
+        # Both are told in one tick at the latest: the panel shows that it has come.
+        page.locator(".source").wait_for(timeout=5000)
+        assert page.locator("#gaps").is_hidden()
+
+    in_browser(live_site, visit)
