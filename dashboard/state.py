@@ -21,6 +21,7 @@ MAXIMUM_GAPS = 100
 # A reconnection shorter than this, all of it got back, is nothing to look at.
 BLINK = timedelta(seconds=1)
 AWAY = timedelta(minutes=1)
+DAY = timedelta(days=1)
 BUDGET_SHARE = 0.8
 MAXIMUM_HELD = 5
 UNSETTLED = (Gap.State.OPEN, Gap.State.PENDING, Gap.State.FILLING)
@@ -114,10 +115,11 @@ def _outages(now: datetime, failed: set[str]) -> Iterator[StandingAlert]:
     )
     for row in down.exclude(cause=STOPPED).exclude(source__in=failed):
         why = row.detail or row.cause
+        since = f"{row.started_at:{'%H:%M' if now - row.started_at < DAY else '%-d %b %H:%M'}} UTC"
         yield StandingAlert(
             key=f"away:{row.source}",
             kind="stream",
-            message=f"{row.get_source_display()} is away since {row.started_at:%H:%M} UTC: {why}",
+            message=f"{row.get_source_display()} is away since {since}: {why}",
         )
 
 

@@ -45,7 +45,7 @@ function item(source) {
 
 function facts(source) {
   const told = [`${number.format(source.rate)} posts/min`];
-  if (source.status === "connected" && source.last_event_at) told.push(`heard ${span(-since(source.last_event_at))} ago`);
+  if (source.last_event_at) told.push(`heard ${span(-since(source.last_event_at))} ago`);
   if (source.next_attempt_at && since(source.next_attempt_at) > 0) told.push(`next attempt in ${span(since(source.next_attempt_at))}`);
   if (source.waiting_bytes) told.push(`${bytes.format(Math.ceil(source.waiting_bytes / 1000))} wait for the database`);
   return told;

@@ -110,6 +110,12 @@ def test_what_needs_a_human_is_told_for_as_long_as_it_does(now: datetime) -> Non
     assert alerts(later) == []
 
 
+def test_an_outage_of_days_is_told_with_its_date(now: datetime) -> None:
+    gap(now, minutes=3 * 24 * 60, length=None)
+    (away,) = alerts(now)
+    assert f" since {now - timedelta(days=3):%-d %b %H:%M} UTC: " in away["message"]
+
+
 def test_a_stop_on_purpose_alarms_nobody(now: datetime) -> None:
     connection(now, status=Connection.Status.STOPPED, lease_owner="", lease_expires_at=None)
     gap(now, minutes=30, length=None, cause="stopped")
