@@ -158,7 +158,8 @@ def _execute_on_sqlite(
     """
     marks = f"({', '.join('?' * len(rows[0]))})"
     sql = f"{into} VALUES {', '.join([marks] * len(rows))} {on_conflict}"
-    with connection.cursor() as cursor:
+    # Past Django's cursor its errors would come as sqlite3's own, and nobody waits out those.
+    with connection.cursor() as cursor, connection.wrap_database_errors:
         inner = cursor.cursor
         sqlite3.Cursor.execute(inner, sql, tuple(chain.from_iterable(rows)))
         return inner.rowcount, inner.lastrowid or 0
@@ -170,7 +171,7 @@ def _execute_values(sql: str, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
 
     if not rows:
         return []
-    with connection.cursor() as cursor:
+    with connection.cursor() as cursor, connection.wrap_database_errors:
         found = execute_values(
             cursor.cursor, sql, rows, page_size=len(rows), fetch="RETURNING" in sql
         )

@@ -89,6 +89,33 @@ def test_a_poisonous_post_is_put_aside_and_its_neighbours_are_stored(run: Callab
     assert it.tally.saved == 4
 
 
+@pytest.fixture
+def refuses_poison() -> Iterator[None]:
+    """The database itself refuses one text, as it might a value that we did not foresee."""
+    if connection.vendor == "sqlite":
+        make = (
+            "CREATE TRIGGER no_poison BEFORE INSERT ON ingestion_post WHEN NEW.text = 'poison' "
+            "BEGIN SELECT RAISE(ABORT, 'poison'); END"
+        )
+        drop = "DROP TRIGGER no_poison"
+    else:
+        make = "ALTER TABLE ingestion_post ADD CONSTRAINT no_poison CHECK (text <> 'poison')"
+        drop = "ALTER TABLE ingestion_post DROP CONSTRAINT no_poison"
+    with connection.cursor() as cursor:
+        cursor.execute(make)
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute(drop)
+
+
+def test_a_post_that_the_database_refuses_is_put_aside(run: Callable, refuses_poison: None) -> None:
+    events = [Connected(), post("1"), post("2", text="poison"), post("3"), Checkpoint("c")]
+    with run(Scripted(events)):
+        wait_until(lambda: Connection.objects.filter(cursor="c").exists())
+    assert stored() == ["1", "3"]
+    assert "poison" in DeadLetter.objects.get().reason
+
+
 def test_a_fault_in_a_source_s_own_code_does_not_end_the_stream(
     run: Callable, caplog: pytest.LogCaptureFixture
 ) -> None:
