@@ -27,30 +27,31 @@ class NewPost(NamedTuple):
     original_id: str
 
 
-# What a delivered post fills; all other columns of the table may be NULL.
-COLUMNS = (
-    "source",
-    "external_id",
-    "text",
-    "lang",
-    "author_id",
-    "author_username",
-    "author_name",
-    "created_at",
-    "received_at",
-    "checked_at",
-    "conversation_id",
-    "original_id",
-    "is_superseded",
-    "references",
-    "metrics",
-    "raw",
-)
+# What a delivered post fills, and PostgreSQL's types; all other columns may be NULL.
+COLUMNS = {
+    "source": "text",
+    "external_id": "text",
+    "text": "text",
+    "lang": "text",
+    "author_id": "text",
+    "author_username": "text",
+    "author_name": "text",
+    "created_at": "timestamptz",
+    "received_at": "timestamptz",
+    "checked_at": "timestamptz",
+    "conversation_id": "text",
+    "original_id": "text",
+    "is_superseded": "boolean",
+    "references": "jsonb",
+    "metrics": "jsonb",
+    "raw": "jsonb",
+}
 _TABLE = Post._meta.db_table
 _LINKS = Post.streams.through._meta.db_table
 # Quoted, because `references` is a word of SQL.
 _NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
 _INTO = f"INSERT INTO {_TABLE} ({_NAMES})"
+_TYPED = ", ".join(f'"{name}" {kind}' for name, kind in COLUMNS.items())
 # Below SQLite's limit of 32,766 parameters.
 LINKS_A_STATEMENT = 10_000
 _UNLESS_THERE = "ON CONFLICT (source, external_id) DO NOTHING"
@@ -78,7 +79,9 @@ def insert_links(links: Iterable[tuple[int, int]]) -> None:
     if not rows:
         return
     if _is_postgresql():
-        _execute_values(f"{into} VALUES %s ON CONFLICT DO NOTHING", rows)
+        columns = [f"{{{','.join(map(str, column))}}}" for column in zip(*rows, strict=True)]
+        pairs = "SELECT * FROM unnest(%s::bigint[], %s::bigint[]) ON CONFLICT DO NOTHING"
+        _execute_on_postgresql(f"{into} {pairs}", columns)
         return
     for start in range(0, len(rows), LINKS_A_STATEMENT):
         part = rows[start : start + LINKS_A_STATEMENT]
@@ -126,7 +129,8 @@ def _same(moment: datetime) -> Any:
 
 # As Django writes it, without its many questions.
 _ADAPT_MOMENT: dict[str, Callable[[datetime], Any]] = {
-    "sqlite": lambda moment: str(moment.astimezone(UTC))[:-6]
+    "sqlite": lambda moment: str(moment.astimezone(UTC))[:-6],
+    "postgresql": datetime.isoformat,
 }
 
 
@@ -145,7 +149,24 @@ def _insert_on_sqlite(rows: Sequence[tuple[Any, ...]]) -> Iterable[tuple[int, st
 
 
 def _insert_on_postgresql(rows: Sequence[tuple[Any, ...]]) -> list[tuple[int, str]]:
-    return _execute_values(f"{_INTO} VALUES %s {_UNLESS_THERE} RETURNING id, external_id", rows)
+    """One document for all rows: PostgreSQL reads it twice as fast as a list of values."""
+    document = orjson.dumps([dict(zip(COLUMNS, _embedded(row), strict=True)) for row in rows])
+    sql = (
+        f"{_INTO} SELECT * FROM json_to_recordset(%s) AS posts ({_TYPED}) "  # noqa: S608
+        f"{_UNLESS_THERE} RETURNING id, external_id"
+    )
+    return _execute_on_postgresql(sql, [document.decode()])
+
+
+def _embedded(row: tuple[Any, ...]) -> list[Any]:
+    """The row with its JSON as JSON, not as text."""
+    *plain, references, metrics, raw = row
+    return [
+        *plain,
+        orjson.Fragment(references),
+        orjson.Fragment(metrics),
+        raw and orjson.Fragment(raw),
+    ]
 
 
 def _execute_on_sqlite(
@@ -165,14 +186,8 @@ def _execute_on_sqlite(
         return inner.rowcount, inner.lastrowid or 0
 
 
-def _execute_values(sql: str, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """One statement for all rows; psycopg's executemany sends one a row."""
-    from psycopg2.extras import execute_values
-
-    if not rows:
-        return []
+def _execute_on_postgresql(sql: str, parameters: Sequence[Any]) -> list[Any]:
+    """Past Django's cursor, which would keep the long statements where DEBUG is on."""
     with connection.cursor() as cursor, connection.wrap_database_errors:
-        found = execute_values(
-            cursor.cursor, sql, rows, page_size=len(rows), fetch="RETURNING" in sql
-        )
-    return list(found or ())
+        cursor.cursor.execute(sql, parameters)
+        return cursor.fetchall() if cursor.description else []
