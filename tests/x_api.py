@@ -17,14 +17,13 @@ import zlib
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from tests.x_api_posts import Archive, Ids, Published, RateWindow
 from tests.x_api_refusals import PROBLEMS, Refusal
 from tests.x_api_rules import Matcher, parse
-from tests.x_api_server import POSTS, RULES, SEARCH, STREAM, USAGE, Handler
+from tests.x_api_server import POSTS, RULES, SEARCH, STREAM, USAGE, Handler, Server
 from tests.x_api_stream import Stream
 
 __all__ = ["POSTS", "RULES", "SEARCH", "STREAM", "TOKEN", "USAGE", "XApi"]
@@ -84,9 +83,7 @@ class XApi:
         self._matchers: dict[str, Matcher] = {}
         self._numbers = itertools.count(1)
         self._ids = Ids()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
+        self._server = Server(("127.0.0.1", port), Handler)
         self._server.api = self  # type: ignore[attr-defined]
 
     @property
