@@ -168,6 +168,9 @@ class ModelVersion(models.Model):
     test_size = models.PositiveIntegerField(default=0)
     artifact_uri = models.CharField(max_length=1024)
     artifact_digests = models.JSONField(default=dict, help_text="File name → SHA-256.")
+    gate = models.JSONField(
+        default=dict, blank=True, help_text="The gate's last verdict, with each figure."
+    )
     created_at = models.DateTimeField(default=timezone.now)
     promoted_at = models.DateTimeField(null=True, blank=True)
 
@@ -213,6 +216,12 @@ class TrainingPost(models.Model):
         return f"{self.version_id}: {self.post_id} ({self.split})"
 
 
+class PromotionQuerySet(models.QuerySet["Promotion"]):
+    def at(self, moment: datetime) -> PromotionQuerySet:
+        """What served at a moment: the newest line up to it, one a scheme when sliced by one."""
+        return self.filter(promoted_at__lte=moment).order_by("-promoted_at", "-id")
+
+
 class Promotion(models.Model):
     """One line of the promotion ledger: what served from `promoted_at` on, and why."""
 
@@ -224,8 +233,13 @@ class Promotion(models.Model):
     promoted_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True
     )
+    actor = models.CharField(
+        max_length=150, blank=True, help_text="Who or what did it, also when the user is gone."
+    )
     reason = models.CharField(max_length=500, blank=True)
     promoted_at = models.DateTimeField(default=timezone.now)
+
+    objects = PromotionQuerySet.as_manager()
 
     class Meta:
         ordering = ["-promoted_at", "-id"]
@@ -305,6 +319,11 @@ class QualityReport(models.Model):
         default=dict, help_text="Name → value, threshold and verdict (ok, drift, too_few)."
     )
     summary = models.JSONField(default=dict, help_text="Counts, shares and confidence.")
+    accuracy = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="Estimated without labels, with its interval; the true one once labels came.",
+    )
     has_drift = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -330,8 +349,10 @@ class TrainingRun(models.Model):
         SUCCEEDED = "succeeded", "succeeded"
         REJECTED = "rejected", "rejected by the gate"
         FAILED = "failed", "failed"
+        INTERRUPTED = "interrupted", "interrupted, goes on from its checkpoint"
 
-    ACTIVE = (Status.QUEUED, Status.RUNNING)
+    # Of these a scheme has at most one.
+    ACTIVE = (Status.QUEUED, Status.RUNNING, Status.INTERRUPTED)
 
     scheme = models.ForeignKey(LabelScheme, on_delete=models.PROTECT, related_name="runs")
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED)
@@ -346,6 +367,18 @@ class TrainingRun(models.Model):
     parameters = models.JSONField(default=dict, blank=True)
     progress = models.FloatField(default=0, help_text="0 to 1.")
     message = models.CharField(max_length=500, blank=True, help_text="What it is doing now.")
+    seconds_left = models.FloatField(null=True, blank=True, help_text="Estimated.")
+    loss = models.FloatField(null=True, blank=True, help_text="Mean training loss of late.")
+    history = models.JSONField(
+        default=list, blank=True, help_text="One entry an epoch: loss and validation metrics."
+    )
+    options = models.JSONField(
+        default=dict, blank=True, help_text="What was asked for: teacher, data file, arguments."
+    )
+    attempts = models.PositiveSmallIntegerField(
+        default=0, help_text="How often it was started; more than once after interruptions."
+    )
+    worker = models.CharField(max_length=100, blank=True, help_text="Host and process that has it.")
     error = models.TextField(blank=True)
     version = models.OneToOneField(
         ModelVersion, on_delete=models.SET_NULL, null=True, blank=True, related_name="training_run"
@@ -361,7 +394,7 @@ class TrainingRun(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["scheme"],
-                condition=Q(status__in=["queued", "running"]),
+                condition=Q(status__in=["queued", "running", "interrupted"]),
                 name="run_one_active_a_scheme",
             ),
             models.CheckConstraint(

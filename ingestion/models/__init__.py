@@ -1,5 +1,6 @@
 """What people follow (`Stream`), what arrived (`Post`), and how the sources are doing."""
 
+from ingestion.models.alerts import Alert, AlertQuerySet
 from ingestion.models.collections import RecentSearch, WatchedFile
 from ingestion.models.connections import Connection, ConnectionQuerySet
 from ingestion.models.gaps import DeadLetter, Gap, GapQuerySet
@@ -9,6 +10,8 @@ from ingestion.models.streams import Stream, StreamQuerySet
 from ingestion.models.usage import DailyUsage, MonthlyUsage
 
 __all__ = [
+    "Alert",
+    "AlertQuerySet",
     "Connection",
     "ConnectionQuerySet",
     "DailyUsage",
