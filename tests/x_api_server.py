@@ -58,6 +58,15 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """Tests read `requests` and `queries` instead."""
 
+    def handle_one_request(self) -> None:
+        try:
+            super().handle_one_request()
+        except ValueError:
+            # The script has ended the connection under its own answer.
+            if not self.wfile.closed:
+                raise
+            self.close_connection = True
+
     def _route(self) -> tuple[str, Query] | None:
         """Path and query; None when the caller was turned away."""
         address = urlsplit(self.path)

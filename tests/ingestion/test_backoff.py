@@ -47,7 +47,7 @@ def test_a_rate_limit_without_a_header_waits_a_minute_and_more() -> None:
     assert backoff.delay(RateLimited("429")) > 90
 
 
-@pytest.mark.parametrize("retry_at", [0.0, time.time() + 10**9])
+@pytest.mark.parametrize("retry_at", [0.0, 1e10])
 def test_a_reset_that_makes_no_sense_neither_hammers_nor_waits_for_ever(retry_at: float) -> None:
     assert 0.5 <= Backoff().delay(RateLimited("429", retry_at=retry_at)) <= 904
 
