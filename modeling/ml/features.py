@@ -33,7 +33,7 @@ NAMES = (
 
 _TOKENS = TweetTokenizer()
 _ELONGATED = re.compile(r"([a-zA-Z])\1{2,}")
-_NEGATION = re.compile(
+NEGATION = re.compile(
     r"\b(?:not|no|never|none|nobody|nothing|neither|nor|nowhere|cannot|without|hardly|barely"
     r"|aint|cant|dont|wont|isnt|wasnt|didnt|doesnt|\w+n['’]t)\b",
     re.IGNORECASE,
@@ -78,7 +78,7 @@ def extract(text: str) -> NDArray[np.float32]:
             sum(token[0] == "@" and len(token) > 1 for token in tokens),
             len(_LINK.findall(text)),
             len(_ELONGATED.findall(text)),
-            len(_NEGATION.findall(text)),
+            len(NEGATION.findall(text)),
             lexicon_score(text),
         ],
         dtype=np.float32,

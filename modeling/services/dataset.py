@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ingestion.models import Post
 from modeling import starter
 from modeling.exceptions import NotEnoughData
 from modeling.ml import text
+from modeling.ml.slices import Origin
 from modeling.ml.training import Labelled
 from modeling.models import Annotation, LabelScheme
 
@@ -18,6 +20,10 @@ TEST_PERCENT = 10
 VALIDATION_PERCENT = 10
 MINIMUM_SIZE = 100
 MINIMUM_A_CATEGORY = 15
+# Rows a query: below SQLite's limit of parameters.
+CHUNK = 500
+
+STARTER = Origin(languages=frozenset({"en"}), sources=frozenset({"starter"}))
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,8 @@ class Dataset:
     """Texts split for good: a text never moves between the sets, whatever joins later.
 
     `labels` gives the meaning of label indices; `digest` changes with any text, label or split.
-    `posts` tells the split of each post whose text is in it.
+    `posts` tells the split of each post whose text is in it. `meta` tells where each test text
+    comes from, in the order of `test`.
     """
 
     labels: tuple[str, ...]
@@ -34,6 +41,7 @@ class Dataset:
     test: Labelled
     digest: str
     posts: dict[int, str] = field(default_factory=dict)
+    meta: tuple[Origin, ...] = ()
 
 
 @dataclass
@@ -123,6 +131,7 @@ def _split(by_text: dict[str, _Entry], labels: tuple[str, ...]) -> Dataset:
         name: ([], []) for name in ("train", "validation", "test")
     }
     posts: dict[int, str] = {}
+    test_posts: list[set[int]] = []
     seal = hashlib.sha256()
     # Sorted by hash: the order of rows in the database must not change the model.
     for key in sorted(by_text):
@@ -132,6 +141,8 @@ def _split(by_text: dict[str, _Entry], labels: tuple[str, ...]) -> Dataset:
         texts.append(entry.text)
         numbers.append(labels.index(entry.label))
         posts |= dict.fromkeys(entry.posts, split)
+        if split == "test":
+            test_posts.append(entry.posts)
     return Dataset(
         labels,
         train=Labelled(*sets["train"]),
@@ -139,6 +150,33 @@ def _split(by_text: dict[str, _Entry], labels: tuple[str, ...]) -> Dataset:
         test=Labelled(*sets["test"]),
         digest=seal.hexdigest(),
         posts=posts,
+        meta=_origins(test_posts),
+    )
+
+
+def _origins(posts_of_texts: list[set[int]]) -> tuple[Origin, ...]:
+    """Where each text comes from, by the posts that say it; none: from the starter corpus."""
+    ids = sorted(set().union(*posts_of_texts))
+    rows: dict[int, tuple[str, str]] = {}
+    streams: dict[int, set[str]] = defaultdict(set)
+    for start in range(0, len(ids), CHUNK):
+        part = Post.objects.filter(pk__in=ids[start : start + CHUNK])
+        rows |= {
+            pk: (lang, source) for pk, lang, source in part.values_list("pk", "lang", "source")
+        }
+        named = part.filter(streams__isnull=False).values_list("pk", "streams__name")
+        for pk, name in named:
+            streams[pk].add(name)
+    return tuple(
+        Origin(
+            languages=frozenset(rows[pk][0] for pk in posts if pk in rows),
+            sources=frozenset(rows[pk][1] for pk in posts if pk in rows),
+            streams=frozenset(name for pk in posts for name in streams.get(pk, ())),
+            posts=frozenset(posts),
+        )
+        if posts
+        else STARTER
+        for posts in posts_of_texts
     )
 
 
