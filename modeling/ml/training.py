@@ -2,31 +2,55 @@
 
 from __future__ import annotations
 
+import gc
+import hashlib
+import json
+import logging
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modeling.ml import base_model
+from modeling.ml import base_model, checkpoints
 from modeling.ml.artifact import ArtifactSettings
+from modeling.ml.checkpoints import Checkpoint, Checkpoints
 from modeling.ml.classifier import pad
 from modeling.ml.evaluation import Evaluation, evaluate
+from modeling.ml.optimisation import (
+    bucketed_batches,
+    chunks,
+    half_precision,
+    is_out_of_memory,
+    learning_rate_factor,
+    parameter_groups,
+)
 from modeling.ml.text import normalise
 
 if TYPE_CHECKING:
     import torch
 
+logger = logging.getLogger(__name__)
+
 # Share done (0 to 1) and one line that says what is going on.
 Progress = Callable[[float, str], None]
+
+SCHEDULES = ("linear", "cosine")
+EVALUATION_BATCH = 64
+# What torch's cross entropy leaves out.
+UNLABELLED = -100
 
 
 class TrainingError(ValueError):
     """The data or the arguments do not allow a training."""
+
+
+class TrainingInterrupted(Exception):
+    """The training was asked to stop; its checkpoint, if it keeps any, is written."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +69,27 @@ class Labelled:
 
 
 @dataclass(frozen=True)
+class SoftLabels:
+    """A teacher's opinion: its logits (n, labels) of the training texts, in their order, and of
+    further texts that nobody has labelled."""
+
+    labelled: NDArray[np.float32]
+    texts: Sequence[str] = ()
+    unlabelled: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
 class TrainingArguments:
     """How to train. `base_model` is a hub name or folder; "" means the offline encoder.
 
-    `max_length` counts tokens; `warmup` is the share of steps in which the learning rate rises;
-    `label_smoothing` and `class_weights` act on the loss. `freeze_embeddings` leaves the word
-    vectors as pre-training made them: an eighth faster, and words that no label shows keep their
-    place. The same data, arguments and seed give
-    the same model on the same machine.
+    `max_length` counts tokens; `warmup` is the share of steps in which the learning rate rises,
+    after which it falls by `schedule` (linear, cosine); `layer_decay` is the share of a layer's
+    rate that the layer below gets; `label_smoothing` and `class_weights` act on the loss.
+    Training ends early after `patience` epochs without a better macro recall (0: never).
+    `freeze_embeddings` leaves the word vectors as pre-training made them: an eighth faster, and
+    words that no label shows keep their place. With soft labels, `distillation_weight` is the
+    teacher's share of the loss and `distillation_temperature` softens both sides. The same data,
+    arguments and seed give the same model on the same machine.
     """
 
     base_model: str = ""
@@ -62,11 +99,23 @@ class TrainingArguments:
     epochs: int = 3
     gradient_accumulation_steps: int = 1
     warmup: float = 0.1
+    schedule: str = "linear"
+    layer_decay: float = 1.0
     weight_decay: float = 0.01
     label_smoothing: float = 0.1
     class_weights: bool = True
     freeze_embeddings: bool = True
+    patience: int = 3
+    distillation_weight: float = 0.7
+    distillation_temperature: float = 2.0
     seed: int = 13
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise TrainingError(f"no schedule {self.schedule!r}: choose of {', '.join(SCHEDULES)}")
+        for name in ("max_length", "batch_size", "epochs", "gradient_accumulation_steps"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"{name} must be at least 1")
 
 
 @dataclass
@@ -91,6 +140,16 @@ def silent(share: float, message: str) -> None:
     """A `Progress` that shows nothing."""
 
 
+@dataclass(frozen=True)
+class Watch:
+    """Who looks on beside `Progress`: the mean loss of late after each step, the history after
+    each epoch; `should_stop` is asked after each step and ends the training when it says so."""
+
+    on_loss: Callable[[float], None] = lambda loss: None
+    on_epoch: Callable[[Sequence[Epoch]], None] = lambda history: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
 def check_data(train: Labelled, validation: Labelled, labels: Sequence[str]) -> None:
     """Raise TrainingError when a label is missing from the training or validation texts."""
     for name, data in (("training", train), ("validation", validation)):
@@ -110,21 +169,31 @@ def fine_tune(
     arguments: TrainingArguments,
     folder: Path,
     progress: Progress = silent,
+    *,
+    soft_labels: SoftLabels | None = None,
+    saved: Checkpoints | None = None,
+    watch: Watch | None = None,
 ) -> TrainingOutcome:
     """Train on `train`, keep the epoch with the best macro recall on `validation`, calibrate.
 
-    Writes weights (safetensors), tokenizer and settings to `folder`. Raises TrainingError for
-    data that cannot teach, OSError for a base model that is not there.
+    Writes weights (safetensors), tokenizer and settings to `folder`. With `saved` it writes
+    checkpoints there, and goes on from the last one if that is of the same data and arguments:
+    the model is the one that an undisturbed training gives. Raises TrainingError for data that
+    cannot teach, OSError for a base model that is not there, TrainingInterrupted when stopped.
     """
     check_data(train, validation, labels)
-    trainer = _Trainer(train, validation, labels, arguments, progress)
+    trainer = _Trainer(train, validation, labels, arguments, progress, soft_labels)
+    trainer.saved, trainer.watch = saved, watch or Watch()
     outcome = trainer.run()
     trainer.save(folder)
     return outcome
 
 
 class _Trainer:
-    """One training's state: model, optimiser, batches, best weights so far."""
+    """One training's state: model, optimiser, place in the data, best weights so far."""
+
+    saved: Checkpoints | None
+    watch: Watch
 
     def __init__(
         self,
@@ -133,55 +202,59 @@ class _Trainer:
         labels: Sequence[str],
         arguments: TrainingArguments,
         progress: Progress,
+        soft_labels: SoftLabels | None,
     ) -> None:
         import torch
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         _seed_everything(arguments.seed)
-        source = base_model.resolve(arguments.base_model)
         self.arguments = arguments
         self.progress = progress
         self.labels = tuple(labels)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = half_precision(self.device)
-        self.tokenizer = AutoTokenizer.from_pretrained(source)
-        self.model = AutoModelForSequenceClassification.from_pretrained(
-            source,
-            num_labels=len(labels),
-            id2label=dict(enumerate(labels)),
-            label2id={label: index for index, label in enumerate(labels)},
-        ).to(self.device)
+        self.tokenizer, self.model = _load(arguments.base_model, self.labels)
+        self.model.to(self.device)
+        self.max_length = min(arguments.max_length, longest_input(self.model))
         self.emoji_as_words = not knows_emoji(self.tokenizer)
-        self.train_ids = self._encode(train.texts)
-        self.train_labels = np.asarray(train.labels, dtype=np.int64)
+        further = soft_labels.texts if soft_labels else ()
+        self.train_ids = self._encode([*train.texts, *further])
+        self.train_labels = np.asarray(
+            [*train.labels, *[UNLABELLED] * len(further)], dtype=np.int64
+        )
+        self.teacher = None if soft_labels is None else self._teacher(soft_labels)
         self.validation_ids = self._encode(validation.texts)
         self.validation_labels = np.asarray(validation.labels, dtype=np.int64)
-        self.random = random.Random(arguments.seed)
-        self.optimizer = self._optimizer()
-        self.loss = torch.nn.CrossEntropyLoss(
-            weight=self._class_weights() if arguments.class_weights else None,
-            label_smoothing=arguments.label_smoothing,
+        self.class_weights = self._class_weights()
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(
+                self.model,
+                weight_decay=arguments.weight_decay,
+                layer_decay=arguments.layer_decay,
+                freeze_embeddings=arguments.freeze_embeddings,
+            ),
+            lr=arguments.learning_rate,
+            fused=True,
         )
+        self.batch_size, self.evaluation_batch = arguments.batch_size, EVALUATION_BATCH
+        self.epoch = self.groups_done = 0
+        self.losses = 0.0
+        self.epoch_losses: list[float] = []
+        self.epoch_logits: list[NDArray[np.float32]] = []
+        self.history: list[Epoch] = []
+        self.best_epoch = 0
+        self.best_weights: dict[str, torch.Tensor] = {}
 
     def run(self) -> TrainingOutcome:
-        outcome = TrainingOutcome(self._settings(temperature=1.0))
-        best, best_logits, weights = -1.0, None, {}
-        for number in range(self.arguments.epochs):
-            loss = self._train_epoch(number)
-            logits = self._logits(self.validation_ids)
-            judged = evaluate(self.validation_labels, _softmax(logits), self.labels)
-            outcome.history.append(Epoch(loss, judged))
-            if judged.macro_recall > best:
-                best, best_logits, outcome.best_epoch = judged.macro_recall, logits, number
-                weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        self.model.load_state_dict(weights)
-        assert best_logits is not None  # noqa: S101 - there is at least one epoch
-        temperature = fit_temperature(best_logits, self.validation_labels)
-        outcome.settings = self.settings = self._settings(temperature)
-        outcome.validation = evaluate(
-            self.validation_labels, _softmax(best_logits / temperature), self.labels
-        )
-        return outcome
+        self._restore()
+        while self.epoch < self.arguments.epochs and not self._is_stuck():
+            self._train_epoch()
+            self._judge_epoch()
+        self.model.load_state_dict(self.best_weights)
+        logits = self.epoch_logits[self.best_epoch]
+        temperature = fit_temperature(logits, self.validation_labels)
+        self.settings = self._settings(temperature)
+        judged = evaluate(self.validation_labels, _softmax(logits / temperature), self.labels)
+        return TrainingOutcome(self.settings, self.history, self.best_epoch, judged)
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -192,7 +265,7 @@ class _Trainer:
     def _settings(self, temperature: float) -> ArtifactSettings:
         return ArtifactSettings(
             labels=self.labels,
-            max_length=self.arguments.max_length,
+            max_length=self.max_length,
             temperature=temperature,
             emoji_as_words=self.emoji_as_words,
             base_model=self.arguments.base_model or base_model.OFFLINE_NAME,
@@ -200,132 +273,304 @@ class _Trainer:
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         normalised = [normalise(text, emoji_as_words=self.emoji_as_words) for text in texts]
-        encoded = self.tokenizer(normalised, truncation=True, max_length=self.arguments.max_length)
+        if not normalised:
+            return []
+        encoded = self.tokenizer(normalised, truncation=True, max_length=self.max_length)
         ids: list[list[int]] = encoded["input_ids"]
         return ids
 
-    def _class_weights(self) -> torch.Tensor:
+    def _teacher(self, soft: SoftLabels) -> NDArray[np.float32]:
+        further = soft.unlabelled
+        parts = [soft.labelled] if further is None else [soft.labelled, further]
+        logits = np.concatenate(parts).astype(np.float32)
+        if logits.shape != (len(self.train_ids), len(self.labels)):
+            raise TrainingError(
+                f"soft labels of shape {logits.shape} for {len(self.train_ids)} texts "
+                f"and {len(self.labels)} labels"
+            )
+        return logits
+
+    def _class_weights(self) -> NDArray[np.float32]:
         """Square root of the inverse share: half-way between ignoring and erasing imbalance."""
+        if not self.arguments.class_weights:
+            return np.ones(len(self.labels), dtype=np.float32)
+        labelled = self.train_labels[self.train_labels != UNLABELLED]
+        counts = np.bincount(labelled, minlength=len(self.labels))
+        return np.sqrt(counts.sum() / (len(counts) * counts)).astype(np.float32)
+
+    def _groups(self) -> list[list[list[int]]]:
+        """This epoch's updates, each of as many batches as are accumulated.
+
+        Drawn from seed and epoch alone, so that a training that goes on finds the same ones.
+        """
+        rng = random.Random(f"{self.arguments.seed}:{self.epoch}")
+        batches = bucketed_batches(self.train_ids, self.arguments.batch_size, rng)
+        return list(chunks(batches, self.arguments.gradient_accumulation_steps))
+
+    def _train_epoch(self) -> None:
+        epochs = self.arguments.epochs
+        groups = self._groups()
+        self.model.train()
+        for index in range(self.groups_done, len(groups)):
+            step = self.epoch * len(groups) + index
+            self.losses += self._update(groups[index], step, len(groups) * epochs)
+            self.groups_done = index + 1
+            mean = self.losses / self.groups_done
+            self.watch.on_loss(mean)
+            share = (self.epoch + self.groups_done / len(groups)) / epochs
+            self.progress(share, f"epoch {self.epoch + 1}/{epochs}, loss {mean:.3f}")
+            if self.watch.should_stop():
+                self._checkpoint()
+                raise TrainingInterrupted(f"stopped in epoch {self.epoch + 1} of {epochs}")
+            if self.saved is not None and self.saved.due():
+                self._checkpoint()
+        self.epoch_losses.append(self.losses / len(groups))
+
+    def _judge_epoch(self) -> None:
+        self.epoch_logits.append(self._logits(self.validation_ids))
+        self._note_history()
+        is_best = self.best_epoch == self.epoch
+        if is_best:
+            state = self.model.state_dict()
+            self.best_weights = {name: value.detach().clone() for name, value in state.items()}
+        self.epoch, self.groups_done, self.losses = self.epoch + 1, 0, 0.0
+        self._checkpoint(best_changed=is_best)
+        self.watch.on_epoch(self.history)
+
+    def _note_history(self) -> None:
+        """Judge the epochs that are not yet judged, and find the best: the first of equals."""
+        for number in range(len(self.history), len(self.epoch_logits)):
+            probabilities = _softmax(self.epoch_logits[number])
+            judged = evaluate(self.validation_labels, probabilities, self.labels)
+            self.history.append(Epoch(self.epoch_losses[number], judged))
+        recalls = [epoch.validation.macro_recall for epoch in self.history]
+        self.best_epoch = recalls.index(max(recalls)) if recalls else 0
+
+    def _is_stuck(self) -> bool:
+        patience = self.arguments.patience
+        return 0 < patience < self.epoch - self.best_epoch
+
+    def _update(self, group: list[list[int]], step: int, total: int) -> float:
+        """One step of the optimiser; out of memory it is tried again in smaller pieces."""
+        while True:
+            try:
+                loss = self._gradients(group)
+                self._step(step, total)
+                return loss
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Outside of `except`: the error's frames hold the tensors that filled the memory.
+            self._free_memory()
+            self._halve_batch()
+
+    def _gradients(self, group: list[list[int]]) -> float:
         import torch
+        from torch.nn import functional
 
-        counts = np.bincount(self.train_labels, minlength=len(self.labels))
-        weights = np.sqrt(counts.sum() / (len(counts) * counts))
-        return torch.tensor(weights, dtype=torch.float32, device=self.device)
+        rows = [row for batch in group for row in batch]
+        labelled = self.train_labels[rows]
+        weight = float(self.class_weights[labelled[labelled != UNLABELLED]].sum())
+        total = 0.0
+        for part in (part for batch in group for part in chunks(batch, self.batch_size)):
+            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+                logits = self.model(**self._tensors([self.train_ids[i] for i in part])).logits
+            logits = logits.float()
+            # Sums over the whole step's weight: however it is cut, the gradient is the same.
+            hard = functional.cross_entropy(
+                logits,
+                torch.as_tensor(self.train_labels[part], device=self.device),
+                weight=torch.as_tensor(self.class_weights, device=self.device),
+                label_smoothing=self.arguments.label_smoothing,
+                ignore_index=UNLABELLED,
+                reduction="sum",
+            ) / max(weight, 1e-6)
+            loss = hard if self.teacher is None else self._distilled(hard, logits, part, len(rows))
+            loss.backward()
+            total += loss.item()
+        if not math.isfinite(total):
+            raise TrainingError("the loss is no number any more: lower the learning rate")
+        return total
 
-    def _optimizer(self) -> torch.optim.Optimizer:
+    def _distilled(
+        self, hard: torch.Tensor, logits: torch.Tensor, part: list[int], size: int
+    ) -> torch.Tensor:
+        """The labels' loss mixed with the distance to the teacher (Hinton et al. 2015)."""
         import torch
+        from torch.nn import functional
 
-        decayed: list[torch.nn.Parameter] = []
-        plain: list[torch.nn.Parameter] = []
-        for name, parameter in self.model.named_parameters():
-            if self.arguments.freeze_embeddings and ".embeddings." in f".{name}":
-                parameter.requires_grad = False
-                continue
-            (plain if parameter.ndim < 2 or "LayerNorm" in name else decayed).append(parameter)
-        return torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": self.arguments.weight_decay},
-                {"params": plain, "weight_decay": 0.0},
-            ],
-            lr=self.arguments.learning_rate,
-            fused=True,
+        assert self.teacher is not None  # noqa: S101 - the caller has looked
+        share = self.arguments.distillation_weight
+        temperature = self.arguments.distillation_temperature
+        teacher = torch.as_tensor(self.teacher[part], device=self.device) / temperature
+        distance = functional.kl_div(
+            functional.log_softmax(logits / temperature, dim=-1),
+            functional.log_softmax(teacher, dim=-1),
+            log_target=True,
+            reduction="sum",
         )
+        return (1 - share) * hard + share * temperature**2 * distance / size
 
-    def _train_epoch(self, number: int) -> float:
+    def _step(self, step: int, total: int) -> None:
         import torch
 
         arguments = self.arguments
-        batches = bucketed_batches(self.train_ids, arguments.batch_size, self.random)
-        accumulate = arguments.gradient_accumulation_steps
-        steps_an_epoch = math.ceil(len(batches) / accumulate)
-        total = steps_an_epoch * arguments.epochs
-        losses = 0.0
-        self.model.train()
-        for index, batch in enumerate(batches):
-            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-                logits = self.model(**self._tensors([self.train_ids[i] for i in batch])).logits
-                target = torch.as_tensor(self.train_labels[batch], device=self.device)
-                loss = self.loss(logits.float(), target)
-            (loss / accumulate).backward()
-            losses += loss.item()
-            if (index + 1) % accumulate == 0 or index + 1 == len(batches):
-                step = number * steps_an_epoch + index // accumulate
-                self._step(step, total)
-            share = (number + (index + 1) / len(batches)) / arguments.epochs
-            mean = losses / (index + 1)
-            self.progress(share, f"epoch {number + 1}/{arguments.epochs}, loss {mean:.3f}")
-        return losses / len(batches)
-
-    def _step(self, step: int, total: int) -> None:
-        """One update, the learning rate rising over the warm-up and then falling to zero."""
-        import torch
-
-        warmup = max(1, round(total * self.arguments.warmup))
-        factor = (step + 1) / warmup if step < warmup else (total - step) / (total - warmup + 1)
+        factor = learning_rate_factor(
+            step, total, warmup=arguments.warmup, schedule=arguments.schedule
+        )
         for group in self.optimizer.param_groups:
-            group["lr"] = self.arguments.learning_rate * factor
+            group["lr"] = arguments.learning_rate * group["scale"] * factor
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
+    def _free_memory(self) -> None:
+        import torch
+
+        self.optimizer.zero_grad(set_to_none=True)
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _halve_batch(self) -> None:
+        if self.batch_size == 1:
+            raise TrainingError(
+                "out of memory with one text at a time: lower MAX_LENGTH or choose a smaller model"
+            )
+        before = self.arguments.batch_size // self.batch_size
+        self.batch_size = (self.batch_size + 1) // 2
+        accumulated = self.arguments.gradient_accumulation_steps
+        message = (
+            f"out of memory: batch halved to {self.batch_size}, gradient accumulation "
+            f"{accumulated * before} → {accumulated * before * 2}"
+        )
+        logger.warning("%s", message)
+        groups = max(1, len(self._groups()))
+        share = (self.epoch + self.groups_done / groups) / self.arguments.epochs
+        self.progress(share, message)
+
     def _tensors(self, rows: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
         import torch
 
-        ids, mask = pad(rows, self.tokenizer.pad_token_id or 0)
+        ids, mask = pad(rows, self.tokenizer.pad_token_id)
         return {
             "input_ids": torch.from_numpy(ids).to(self.device),
             "attention_mask": torch.from_numpy(mask).to(self.device),
         }
 
     def _logits(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        while True:
+            try:
+                return self._forward(rows)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or self.evaluation_batch == 1:
+                    raise
+            self._free_memory()
+            self.evaluation_batch //= 2
+            logger.warning("out of memory: judging by %s texts at a time", self.evaluation_batch)
+
+    def _forward(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         import torch
 
         self.model.eval()
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         result = np.zeros((len(rows), len(self.labels)), dtype=np.float32)
         with torch.inference_mode():
-            for start in range(0, len(order), 64):
-                batch = order[start : start + 64]
+            for batch in chunks(order, self.evaluation_batch):
                 logits = self.model(**self._tensors([rows[i] for i in batch])).logits
                 result[batch] = logits.float().cpu().numpy()
         return result
+
+    def _fingerprint(self) -> str:
+        """Of all that decides what is learned: a checkpoint of anything else is of no use."""
+        seal = hashlib.sha256(json.dumps([asdict(self.arguments), self.labels]).encode())
+        for ids, labels in (
+            (self.train_ids, self.train_labels),
+            (self.validation_ids, self.validation_labels),
+        ):
+            seal.update(json.dumps(ids).encode() + labels.tobytes())
+        if self.teacher is not None:
+            seal.update(self.teacher.tobytes())
+        return seal.hexdigest()
+
+    def _checkpoint(self, *, best_changed: bool = False) -> None:
+        import torch
+
+        if self.saved is None:
+            return
+        tensors = {
+            "model": self.model.state_dict(),
+            "optimizer": checkpoints.optimizer_tensors(self.optimizer),
+            "random": checkpoints.random_state(),
+            "validation": {
+                str(number): torch.from_numpy(logits)
+                for number, logits in enumerate(self.epoch_logits)
+            },
+        }
+        if best_changed:
+            tensors["best"] = self.best_weights
+        state = {
+            "fingerprint": self._fingerprint(),
+            "epoch": self.epoch,
+            "groups_done": self.groups_done,
+            "losses": self.losses,
+            "epoch_losses": self.epoch_losses,
+            "batch_size": self.batch_size,
+        }
+        kept = ["best"] if self.best_weights and not best_changed else []
+        self.saved.save(Checkpoint(state, tensors), kept)
+
+    def _restore(self) -> None:
+        if self.saved is None or (last := self.saved.load(self._fingerprint())) is None:
+            return
+        self.model.load_state_dict(last.tensors["model"])
+        checkpoints.load_optimizer(self.optimizer, last.tensors["optimizer"])
+        checkpoints.set_random_state(last.tensors["random"])
+        self.epoch, self.groups_done = last.state["epoch"], last.state["groups_done"]
+        self.losses, self.epoch_losses = last.state["losses"], last.state["epoch_losses"]
+        self.batch_size = last.state["batch_size"]
+        validation = last.tensors["validation"]
+        self.epoch_logits = [validation[str(number)].numpy() for number in range(self.epoch)]
+        self.best_weights = last.tensors.get("best", {})
+        self._note_history()
+        logger.info("going on from epoch %s, step %s", self.epoch + 1, self.groups_done)
+        self.watch.on_epoch(self.history)
+
+
+def _load(name: str, labels: Sequence[str]) -> tuple[Any, Any]:
+    """Tokenizer and an encoder with a new head. Raises TrainingError for one we cannot serve."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    source = base_model.resolve(name)
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    if not tokenizer.is_fast:
+        raise TrainingError(f"{name} has no fast tokenizer (tokenizer.json): choose another model")
+    if tokenizer.pad_token_id is None:
+        raise TrainingError(f"the tokenizer of {name} has no padding token: choose another model")
+    model = AutoModelForSequenceClassification.from_pretrained(
+        source,
+        num_labels=len(labels),
+        id2label=dict(enumerate(labels)),
+        label2id={label: index for index, label in enumerate(labels)},
+        # A classifier of other labels is an encoder too: its head is replaced.
+        ignore_mismatched_sizes=True,
+    )
+    return tokenizer, model
+
+
+def longest_input(model: Any) -> int:
+    """How many tokens a model has positions for; RoBERTa-like ones keep some of them free."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and hasattr(module, "num_embeddings"):
+            free = 0 if module.padding_idx is None else module.padding_idx + 1
+            return int(module.num_embeddings - free)
+    return 1 << 30
 
 
 def knows_emoji(tokenizer: Any) -> bool:
     """Whether the encoder's vocabulary holds a common emoji, rather than calling it unknown."""
     ids = tokenizer("😂", add_special_tokens=False)["input_ids"]
     return tokenizer.unk_token_id is None or tokenizer.unk_token_id not in ids
-
-
-def half_precision(device: torch.device) -> torch.dtype | None:
-    """bfloat16 where the hardware multiplies it natively, else None: full precision."""
-    import torch
-
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
-    capabilities = torch.cpu.get_capabilities()
-    native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-    return torch.bfloat16 if native else None
-
-
-def bucketed_batches(
-    rows: Sequence[Sequence[int]], size: int, rng: random.Random
-) -> list[list[int]]:
-    """Shuffled batches of row indices, each of rows of like length, so that little is padding."""
-    order = list(range(len(rows)))
-    rng.shuffle(order)
-    window = size * 32
-    batches: list[list[int]] = []
-    for start in range(0, len(order), window):
-        bucket = sorted(order[start : start + window], key=lambda i: len(rows[i]))
-        batches.extend(_chunks(bucket, size))
-    rng.shuffle(batches)
-    return batches
-
-
-def _chunks(items: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def fit_temperature(logits: NDArray[np.floating], truth: NDArray[np.integer]) -> float:

@@ -1,5 +1,6 @@
 """Fine-tuning, export and loading, on the tiny base model."""
 
+import json
 import random
 import shutil
 from pathlib import Path
@@ -9,12 +10,15 @@ import pytest
 
 from modeling.ml import artifact, base_model, export
 from modeling.ml.artifact import ArtifactError, ArtifactSettings
+from modeling.ml.checkpoints import Checkpoints
 from modeling.ml.classifier import SentimentClassifier
+from modeling.ml.optimisation import bucketed_batches
 from modeling.ml.training import (
     Labelled,
     TrainingArguments,
     TrainingError,
-    bucketed_batches,
+    TrainingInterrupted,
+    Watch,
     fine_tune,
     fit_temperature,
     knows_emoji,
@@ -246,3 +250,85 @@ def test_texts_without_a_label_each_are_refused() -> None:
 def test_a_base_model_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
         fine_tune(*data(), LABELS, quick(tmp_path / "nowhere"), tmp_path)
+
+
+def digest_of(folder: Path) -> str:
+    return base_model.sha256(folder / "model.safetensors")
+
+
+def with_dropout(base: Path, folder: Path) -> Path:
+    """A copy of the base model that draws random numbers in training, as real ones do."""
+    shutil.copytree(base, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_a_training_stopped_again_and_again_gives_the_model_of_an_undisturbed_one(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    base = with_dropout(tiny_base, tmp_path / "base")
+    arguments = quick(base, epochs=2, gradient_accumulation_steps=2, learning_rate=3e-3)
+    undisturbed = fine_tune(*data(), LABELS, arguments, tmp_path / "whole")
+    steps, stops, epochs = 0, 0, []
+
+    def every_fourth() -> bool:
+        nonlocal steps
+        steps += 1
+        return steps % 4 == 0
+
+    while True:
+        watch = Watch(
+            should_stop=every_fourth, on_epoch=lambda history: epochs.append(len(history))
+        )
+        try:
+            outcome = fine_tune(
+                *data(),
+                LABELS,
+                arguments,
+                tmp_path / "parts",
+                saved=Checkpoints(tmp_path / "saved"),
+                watch=watch,
+            )
+            break
+        except TrainingInterrupted:
+            stops += 1
+    assert stops == 3 and steps == 12  # no step was done twice
+    assert outcome == undisturbed and epochs[-1] == 2
+    assert digest_of(tmp_path / "parts") == digest_of(tmp_path / "whole")
+
+
+def test_within_an_epoch_checkpoints_are_written_by_the_clock(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    saved = Checkpoints(tmp_path / "saved", every_seconds=0)
+    fine_tune(*data(), LABELS, quick(tiny_base), tmp_path / "out", saved=saved)
+    (last,) = saved.folder.iterdir()
+    # One after each of the 12 steps, one after the epoch; nothing that would be unpickled.
+    assert last.name == "checkpoint-000013"
+    assert {path.suffix for path in last.iterdir()} == {".safetensors", ".json"}
+
+
+def test_a_checkpoint_of_other_data_or_a_broken_one_is_left_alone(
+    tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved = Checkpoints(tmp_path / "saved")
+    fine_tune(*data(), LABELS, quick(tiny_base), tmp_path / "a", saved=saved)
+    fine_tune(*data(), LABELS, quick(tiny_base, seed=2), tmp_path / "b", saved=saved)
+    assert "of other data or arguments" in caplog.text
+    assert digest_of(tmp_path / "a") != digest_of(tmp_path / "b")
+    (last,) = saved.folder.iterdir()
+    (last / "model.safetensors").write_bytes(b"nonsense")
+    fine_tune(*data(), LABELS, quick(tiny_base, seed=2), tmp_path / "c", saved=saved)
+    assert "cannot be read" in caplog.text
+    assert digest_of(tmp_path / "b") == digest_of(tmp_path / "c")
+
+
+def test_a_disk_that_takes_no_checkpoint_does_not_end_the_training(
+    tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "saved").write_text("a file where the folder should be")
+    saved = Checkpoints(tmp_path / "saved")
+    fine_tune(*data(), LABELS, quick(tiny_base), tmp_path / "out", saved=saved)
+    assert "no checkpoint could be written" in caplog.text
