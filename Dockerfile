@@ -1,24 +1,48 @@
-# One image for web, worker, beat and stream: the argument says which (deploy/entrypoint).
-FROM python:3.11-slim AS build
+# syntax=docker/dockerfile:1
+# One image for web, worker, beat, stream and the MLflow server: the argument says which
+# (deploy/entrypoint). It writes only below /var/lib/sentiment and /tmp, so that the rest may be
+# mounted read-only.
+#
+#   docker build -t sentiment .
+#   docker build -t sentiment:gpu --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
+ARG PYTHON=3.11.14-slim-bookworm
+
+FROM python:${PYTHON} AS build
+# PyPI's torch brings CUDA, several GB; this index has the build without.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /build
 RUN python -m venv /venv
 COPY requirements.txt .
 RUN /venv/bin/pip install --extra-index-url "$TORCH_INDEX" -r requirements.txt
 
-FROM python:3.11-slim
-ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 VAR_DIR=/var/lib/sentiment STATIC_ROOT=/app/staticfiles
-RUN useradd --system --uid 10001 --home-dir /app sentiment \
-    && mkdir -p /var/lib/sentiment /app \
-    && chown sentiment /var/lib/sentiment
+FROM python:${PYTHON}
+ARG VERSION=dev
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Live sentiment" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    VAR_DIR=/var/lib/sentiment \
+    STATIC_ROOT=/app/staticfiles \
+    HOME=/tmp
+RUN useradd --system --uid 10001 --home-dir /app --shell /usr/sbin/nologin sentiment \
+    && install -d -o sentiment -g sentiment /var/lib/sentiment /var/lib/mlflow /app
 COPY --from=build /venv /venv
 WORKDIR /app
 COPY . .
-RUN SECRET_KEY=build VAR_DIR=/tmp/build python manage.py collectstatic --noinput && rm -rf /tmp/build
-USER sentiment
-VOLUME /var/lib/sentiment
-EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=300s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=4)"]
+# Compiled once here: nothing can be written later.
+RUN SECRET_KEY=only-to-build VAR_DIR=/tmp/build python manage.py collectstatic --noinput \
+    && rm -rf /tmp/build \
+    && python -m compileall -q /app
+USER 10001:10001
+VOLUME ["/var/lib/sentiment"]
+EXPOSE 8000 9100
+STOPSIGNAL SIGTERM
+# Of the web process; compose and Kubernetes ask the others `health worker` and the like.
+HEALTHCHECK --interval=15s --timeout=10s --start-period=120s --retries=4 \
+    CMD ["deploy/entrypoint", "health", "web"]
 ENTRYPOINT ["deploy/entrypoint"]
 CMD ["web"]
