@@ -1,7 +1,7 @@
 """The folder that a trained model is: its files, its settings, its digests."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,6 +11,10 @@ SETTINGS_FILE = "sentiment.json"
 ONNX_FILE = "model.onnx"
 ONNX_INT8_FILE = "model.int8.onnx"
 TOKENIZER_FILE = "tokenizer.json"
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "README.md"
+# Digests of all other files, in the form that `sha256sum --check` reads.
+SUMS_FILE = "SHA256SUMS"
 
 
 class ArtifactError(ValueError):
@@ -47,15 +51,65 @@ class ArtifactSettings:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file in the folder, by file name."""
-    return {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    """SHA-256 of every file in the folder, by file name. Raises ArtifactError for a link."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_symlink() or path.is_file())
+    return {name: sha256(member(folder, name)) for name in names}
+
+
+def member(folder: Path, name: str) -> Path:
+    """The path of a file in `folder`.
+
+    Raises ArtifactError for a name that leads elsewhere, and for a link: the digest of a link's
+    target says nothing of what it will point to when it is loaded.
+    """
+    if name in {"", ".", ".."} or any(char in name for char in "/\\\0"):
+        raise ArtifactError(f"{name!r} is not the name of a file in a model's folder")
+    path = folder / name
+    if path.is_symlink():
+        raise ArtifactError(f"{path} is a link: a model's files are plain files")
+    return path
 
 
 def verify(folder: Path, expected: Mapping[str, str]) -> None:
-    """Raise ArtifactError when a file of `expected` is missing or altered."""
+    """Raise ArtifactError when a file of `expected` is missing, altered or a link."""
     for name, digest in expected.items():
-        path = folder / name
+        path = member(folder, name)
         if not path.is_file():
             raise ArtifactError(f"{path} is missing")
-        if sha256(path) != digest:
+        try:
+            actual = sha256(path)
+        except OSError as error:
+            raise ArtifactError(f"{path} cannot be read: {error}") from error
+        if actual != digest:
             raise ArtifactError(f"{path} is not the file that was registered")
+
+
+def fingerprint(folder: Path, names: Iterable[str]) -> tuple[tuple[str, int, int], ...]:
+    """Size and time of each file, -1 for a missing one: cheap, and changes when a file does."""
+    found = []
+    for name in sorted(names):
+        try:
+            state = member(folder, name).stat()
+        except FileNotFoundError:
+            found.append((name, -1, -1))
+        else:
+            found.append((name, state.st_size, state.st_mtime_ns))
+    return tuple(found)
+
+
+def seal(folder: Path) -> None:
+    """Write the digests of all files beside them, for whoever gets the folder without the row."""
+    sums = {name: digest for name, digest in digests(folder).items() if name != SUMS_FILE}
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
+    (folder / SUMS_FILE).write_text(lines, encoding="utf-8")
+
+
+def sealed(folder: Path) -> dict[str, str]:
+    """What `seal` wrote: file name → SHA-256. Raises ArtifactError when it is missing or no list
+    of digests."""
+    path = member(folder, SUMS_FILE)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} is missing or not a list of digests: {error}") from error
