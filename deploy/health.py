@@ -43,7 +43,7 @@ def worker() -> str:
     """A worker that is asked over the broker answers, unless it hangs."""
     from celery import Celery
 
-    name = f"celery@{socket.gethostname()}"
+    name = os.environ.get("NODE", f"celery@{socket.gethostname()}")
     app = Celery(broker=_setting("REDIS_URL"))
     if app.control.inspect([name], timeout=TIMEOUT_SECONDS, limit=1).ping():
         return ""
