@@ -11,10 +11,8 @@ from django.utils import timezone
 
 from dashboard.events import GapEvent, SourceEvent, StandingAlert
 from dashboard.selectors import View
-from ingestion.models import Gap, MonthlyUsage, Stream
+from ingestion.models import Alert, Gap, MonthlyUsage, Stream
 from ingestion.selectors import SourceState, source_states
-from modeling import serving
-from modeling.models import LabelScheme, QualityReport
 
 # The newest gaps that a page shows; all are in the admin.
 MAXIMUM_GAPS = 100
@@ -24,8 +22,11 @@ AWAY = timedelta(minutes=1)
 DAY = timedelta(days=1)
 BUDGET_SHARE = 0.8
 MAXIMUM_HELD = 5
+MAXIMUM_KEPT = 20
 UNSETTLED = (Gap.State.OPEN, Gap.State.PENDING, Gap.State.FILLING)
 STOPPED = "stopped"
+# Connections, gaps and budgets say more of these than the words an alert was raised with.
+TOLD_FROM_ROWS = ("stream", "budget")
 
 
 def gaps(view: View) -> list[GapEvent]:
@@ -92,8 +93,7 @@ def standing_alerts(
         *_outages(now, failed),
         *_budgets(now),
         *_held(states),
-        *_drift(),
-        *_model(),
+        *_kept(),
     ]
 
 
@@ -146,23 +146,10 @@ def _held(states: Sequence[SourceState]) -> Iterator[StandingAlert]:
             )
 
 
-def _drift() -> Iterator[StandingAlert]:
-    report = QualityReport.objects.filter(scheme__key=LabelScheme.DEFAULT_KEY).first()
-    if report is not None and report.has_drift:
-        named = ", ".join(
-            name for name, entry in report.statistics.items() if entry.get("verdict") == "drift"
-        )
-        yield StandingAlert(
-            key="drift",
-            kind="drift",
-            message=f"Incoming posts differ from the training data in: {named or 'several things'}",
-        )
-
-
-def _model() -> Iterator[StandingAlert]:
-    """A new champion that this process cannot load."""
-    if error := serving.status()["error"]:
-        yield StandingAlert(key="model", kind="model", message=str(error))
+def _kept() -> Iterator[StandingAlert]:
+    """What the ledger of alerts holds, but for what is told from newer figures above."""
+    for row in Alert.objects.standing().exclude(kind__in=TOLD_FROM_ROWS)[:MAXIMUM_KEPT]:
+        yield StandingAlert(key=f"alert:{row.pk}", kind=row.kind, message=row.message)
 
 
 class Seen(NamedTuple):

@@ -7,4 +7,10 @@ class IngestionConfig(AppConfig):
     name = "ingestion"
 
     def ready(self) -> None:
-        from ingestion import checks  # noqa: F401 - registers itself
+        from ingestion import (
+            checks,  # noqa: F401 - registers itself
+            receivers,
+        )
+        from ingestion.signals import alert_raised
+
+        alert_raised.connect(receivers.send_out)

@@ -48,3 +48,25 @@ def check_bluesky_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage
         for host in settings.BLUESKY_JETSTREAM_HOSTS
         if not is_address(host)
     ]
+
+
+@register
+def check_alert_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Where alerts go."""
+    found: list[CheckMessage] = []
+    url = urlsplit(settings.ALERT_WEBHOOK_URL)
+    if settings.ALERT_WEBHOOK_URL and (url.scheme not in {"http", "https"} or not url.netloc):
+        # Not the value: whoever has a webhook's address may write to it.
+        found.append(
+            Error(
+                "ALERT_WEBHOOK_URL is not an address.",
+                hint="Give all of it, as https://hooks.slack.com/services/….",
+                id="ingestion.E003",
+            )
+        )
+    found += [
+        Error(f"ALERT_EMAILS: {address!r} is no e-mail address.", id="ingestion.E004")
+        for address in settings.ALERT_EMAILS
+        if address.count("@") != 1 or any(char.isspace() for char in address)
+    ]
+    return found

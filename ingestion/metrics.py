@@ -35,6 +35,12 @@ SPILLED = Gauge(
     ["source"],
     multiprocess_mode="mostrecent",
 )
+ALERTS = Gauge(
+    "sentiment_alerts_standing",
+    "Alerts that stand, by kind.",
+    ["kind"],
+    multiprocess_mode="mostrecent",
+)
 BUDGET_USED = Gauge(
     "sentiment_budget_used_ratio",
     "Share of the month's budget of posts that is read; 0 where there is no budget.",

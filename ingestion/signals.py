@@ -16,5 +16,5 @@ posts_withdrawn = Signal()
 posts_joined = Signal()
 
 # After commit: something needs a human. Arguments: `kind` (drift, model, stream, budget),
-# `message` (one line), `active` (False when it is over).
+# `message` (one line), `active` (False when it is over), `alert_id`. Sent by services.alerts.
 alert_raised = Signal()

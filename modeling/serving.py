@@ -12,7 +12,8 @@ from typing import Any
 
 from django.conf import settings
 
-from ingestion.signals import alert_raised
+from ingestion.models import Alert
+from ingestion.services.alerts import close_alert, raise_alert
 from modeling import metrics, registry
 from modeling.exceptions import EngineOverloaded, ModelUnavailable, NoChampion, RegistryError
 from modeling.ml.artifact import ArtifactError
@@ -111,14 +112,18 @@ def _refresh(slot: _Slot, scheme_key: str) -> None:
             raise NoChampion("no model serves yet: run `python manage.py bootstrap`")
         return
     if slot.served is not None and slot.served.version_id == row.pk:
-        _clear_error(slot)
+        if slot.error:
+            slot.error = ""
+            close_alert("model", scheme_key, f"version {row.version} serves again")
         return
     try:
         fresh = Served(row, load(row))
     except (ArtifactError, RegistryError) as error:
-        _note_error(slot, row, error)
+        _note_error(slot, row, scheme_key, error)
         return
-    _clear_error(slot)
+    slot.error = ""
+    # What stands may be of a process that is gone.
+    close_alert("model", scheme_key, f"version {row.version} is loaded")
     if slot.served is not None:
         _retire(slot.served)
     slot.served = fresh
@@ -133,18 +138,11 @@ def load(row: ModelVersion) -> SentimentClassifier:
     )
 
 
-def _note_error(slot: _Slot, row: ModelVersion, error: Exception) -> None:
+def _note_error(slot: _Slot, row: ModelVersion, scheme_key: str, error: Exception) -> None:
     message = f"version {row.version} cannot be loaded: {error}"
     if message != slot.error:
-        logger.error("%s", message)
-        alert_raised.send_robust(sender=None, kind="model", message=message, active=True)
+        raise_alert("model", message, key=scheme_key, severity=Alert.Severity.CRITICAL)
     slot.error = message
-
-
-def _clear_error(slot: _Slot) -> None:
-    if slot.error:
-        alert_raised.send_robust(sender=None, kind="model", message=slot.error, active=False)
-    slot.error = ""
 
 
 def _retire(served: Served) -> None:

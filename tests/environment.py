@@ -8,7 +8,18 @@ _folder = tempfile.TemporaryDirectory(prefix="sentiment-tests-", ignore_cleanup_
 
 for name in list(os.environ):
     if name.startswith(
-        ("TWITTER_", "BLUESKY_", "MASTODON_", "RSS_", "SOURCES_", "WANDB_", "MODEL_", "MLFLOW_")
+        (
+            "ALERT_",
+            "EMAIL_",
+            "TWITTER_",
+            "BLUESKY_",
+            "MASTODON_",
+            "RSS_",
+            "SOURCES_",
+            "WANDB_",
+            "MODEL_",
+            "MLFLOW_",
+        )
     ):
         del os.environ[name]
 os.environ.update(

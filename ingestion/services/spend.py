@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import partial
 
 from django.db import transaction
 from django.utils import timezone
 
 from ingestion import metrics
-from ingestion.models import MonthlyUsage, Stream
+from ingestion.models import Alert, MonthlyUsage, Stream
 from ingestion.services import usage
+from ingestion.services.alerts import close_alert, raise_alert
 from ingestion.services.usage import Usage
-from ingestion.signals import alert_raised
 from ingestion.sources import ReportsUsage
 
 logger = logging.getLogger(__name__)
@@ -150,7 +149,13 @@ def _apply(stream: Stream, reason: str, percent: int | None, now: datetime) -> b
     else:
         said = f"Stream “{stream.name}” goes on: the budget allows it again."
     logger.warning("%s", said)
-    _tell(said, active=bool(reason or percent is not None))
+    key = f"stream:{stream.pk}"
+    if reason:
+        raise_alert("budget", said, key=key, severity=Alert.Severity.CRITICAL)
+    elif percent is not None:
+        raise_alert("budget", said, key=key)
+    else:
+        close_alert("budget", key=key, message=said)
     return True
 
 
@@ -161,7 +166,7 @@ def _keep_months(source: str, found: dict[int | None, Usage], now: datetime) -> 
         source=source, month__lt=month, alerted_at__isnull=False
     ):
         MonthlyUsage.objects.filter(pk=earlier.pk).update(alerted_at=None)
-        _tell(f"{_subject(earlier)}: a new month has begun.", active=False)
+        close_alert("budget", _key(earlier), f"{_subject(earlier)}: a new month has begun.")
     rows = {
         row.stream_id: row
         for row in MonthlyUsage.objects.filter(source=source, month=month).select_related("stream")
@@ -179,7 +184,10 @@ def _keep(row: MonthlyUsage | None, own: Usage, now: datetime) -> None:
     is_high = bool(own.budget) and own.used >= own.budget * ALERT_SHARE
     if is_high != (row.alerted_at is not None):
         row.alerted_at = now if is_high else None
-        _tell(_warning(row, own, now) if is_high else f"{_subject(row)}: below 80 %.", is_high)
+        if is_high:
+            raise_alert("budget", _warning(row, own, now), key=_key(row))
+        else:
+            close_alert("budget", _key(row), f"{_subject(row)}: below 80 %.")
     elif (row.posts_read, row.budget) == (own.month, own.budget):
         return
     row.posts_read, row.budget = own.month, own.budget
@@ -190,16 +198,12 @@ def _subject(row: MonthlyUsage) -> str:
     return f"Budget of {row.stream.name if row.stream else row.get_source_display()}"
 
 
+def _key(row: MonthlyUsage) -> str:
+    return f"month:{row.pk}"
+
+
 def _warning(row: MonthlyUsage, own: Usage, now: datetime) -> str:
     return (
         f"{_subject(row)}: {own.used:,} of {own.budget:,} posts are read "
         f"({own.used / own.budget:.0%}); the month would end at {own.forecast(now):,}."
-    )
-
-
-def _tell(message: str, active: bool) -> None:
-    transaction.on_commit(
-        partial(
-            alert_raised.send_robust, sender=None, kind="budget", message=message, active=active
-        )
     )

@@ -255,12 +255,14 @@ class _Runner:
             if self._source.is_paid:
                 self._writer.persist(lambda: spend.govern(self._source.name))
             self._writer.persist(lambda: self._lease.release(**changes))
+            if failure is not None:
+                self._writer.alert_of_failure(failure)
+            else:
+                self._writer.close_alert("It was stopped.")
         except Away:
             logger.warning(
                 "the lease of %s could not be given back; it runs out", self._source.name
             )
-        if failure is not None:
-            self._writer.alert_of_failure(failure)
 
 
 def _why_missing(before: Connection) -> tuple[str, str]:

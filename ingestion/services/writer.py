@@ -29,13 +29,13 @@ from ingestion.events import (
     malformed,
 )
 from ingestion.exceptions import IngestionError, StreamHeld
-from ingestion.models import Connection
+from ingestion.models import Alert, Connection
 from ingestion.services import dead_letters, gaps
+from ingestion.services.alerts import close_alert, raise_alert
 from ingestion.services.journal import Began, Idle, Item, Lost
 from ingestion.services.lease import RENEW_SECONDS, Lease
 from ingestion.services.posts import Stored, forget, forget_author, store
 from ingestion.services.tally import Tally
-from ingestion.signals import alert_raised
 from ingestion.sources import LiveSource
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Writer:
         self._may_stop = may_stop
         self._cursor = connection.cursor
         self._covered = connection.covered_until
-        self._has_alerted = connection.status == Connection.Status.FAILED
+        self._has_alerted = False
         self._down_since: float | None = None
         self._is_connected = False
         self._is_replaying = False
@@ -201,8 +201,8 @@ class Writer:
         self._down_since = None
         self._set_status(changes, Connection.Status.CONNECTED, "")
         changes |= {"connected_at": moment, "next_attempt_at": None}
-        if self._has_alerted:
-            self._alert(f"{self._title} streams again.", active=False)
+        # What stands may be of a process that is gone.
+        self.close_alert(f"{self._title} streams again.")
 
     def _note_lost(self, event: Lost, moment: datetime, changes: dict[str, Any]) -> None:
         logger.warning("%s: %s", self._source.name, event.message)
@@ -259,24 +259,33 @@ class Writer:
         """Tell people, once, when the connection has been away for a while."""
         if self._down_since is None or self._has_alerted:
             return
-        seconds = time.time() - self._down_since
-        if seconds > ALERT_SECONDS:
-            since = datetime.fromtimestamp(self._down_since, UTC)
-            self._alert(
-                f"{self._title} is away since {since:%H:%M} UTC: {self._tally.last_error}",
-                active=True,
-            )
+        if time.time() - self._down_since <= ALERT_SECONDS:
+            return
+        since = datetime.fromtimestamp(self._down_since, UTC)
+        message = f"{self._title} is away since {since:%H:%M} UTC: {self._tally.last_error}"
+        try:
+            raise_alert("stream", message, key=self._source.name)
+            self._has_alerted = True
+        except (OperationalError, InterfaceError) as error:
+            # The next report tries again; posts must not wait for this.
+            close_old_connections()
+            logger.warning("an alert could not be kept yet: %s", error)
 
     def alert_of_failure(self, error: Exception) -> None:
-        self._alert(f"{self._title} is not streamed any more: {error}", active=True)
+        message = f"{self._title} is not streamed any more: {error}"
+        self.persist(
+            lambda: raise_alert(
+                "stream", message, key=self._source.name, severity=Alert.Severity.CRITICAL
+            )
+        )
+
+    def close_alert(self, message: str) -> None:
+        self.persist(lambda: close_alert("stream", key=self._source.name, message=message))
+        self._has_alerted = False
 
     @property
     def _title(self) -> str:
         return str(Connection(source=self._source.name).get_source_display())
-
-    def _alert(self, message: str, *, active: bool) -> None:
-        self._has_alerted = active
-        alert_raised.send_robust(sender=None, kind="stream", message=message, active=active)
 
     def persist(self, write: Callable[[], T]) -> T:
         """Do `write`, which is safe to repeat, again until the database is back. Raises Away."""

@@ -1,4 +1,4 @@
-"""GET what a user names: bounded in size and time, and never inside the own network."""
+"""GET or POST where a user says: bounded in size and time, and never inside the own network."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Answer:
 
 
 class Fetch:
-    """One GET. `abort` ends it from another thread."""
+    """One request. `abort` ends it from another thread."""
 
     def __init__(
         self, *, allow_private: bool = False, total_seconds: float = TOTAL_SECONDS
@@ -100,12 +100,21 @@ class Fetch:
 
     def get(self, url: str, headers: Mapping[str, str]) -> Answer:
         """Raises SourceError; RateLimited.retry_at tells when the server wants to be asked."""
+        return self._within_time("GET", url, headers)
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """As `get`; a redirect is refused, because following it would drop the body."""
+        return self._within_time("POST", url, headers, body)
+
+    def _within_time(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Answer:
         _current.fetch = self
         timer = threading.Timer(self._total_seconds, self._expire)
         timer.daemon = True
         timer.start()
         try:
-            return self._get(url, headers)
+            return self._request(method, url, headers, body)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise _fault(self._ended_because, error) from error
         finally:
@@ -160,16 +169,21 @@ class Fetch:
                 each.close()
             self._sockets.clear()
 
-    def _get(self, url: str, headers: Mapping[str, str]) -> Answer:
+    def _request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> Answer:
         with requests.Session() as session:
             session.max_redirects = MAX_REDIRECTS
             session.adapters.clear()
             session.mount("http://", _Adapter())
             session.mount("https://", _Adapter())
-            response = session.get(
+            response = session.request(
+                method,
                 url,
+                data=body,
                 headers={"User-Agent": USER_AGENT, **headers},
                 stream=True,
+                allow_redirects=body is None,
                 timeout=(CONNECT_SECONDS, READ_SECONDS),
             )
             with response:
@@ -178,7 +192,10 @@ class Fetch:
     def _read(self, response: requests.Response) -> Answer:
         if response.status_code == 304:
             return Answer(304, response.url, response.headers)
-        if response.status_code != 200:
+        is_post = response.request.method == "POST"
+        if is_post and response.is_redirect:
+            raise NeedsAttention("it redirects: give the address that it leads to")
+        if response.status_code != 200 and not (is_post and response.ok):
             raise refusal(response.status_code, response.headers)
         body = bytearray()
         for chunk in response.raw.stream(READ_SIZE, decode_content=True):
@@ -188,7 +205,7 @@ class Fetch:
         if self._ended_because:
             # A body without a length ends just so when its socket is shut.
             raise OSError(self._ended_because)
-        return Answer(200, response.url, response.headers, bytes(body))
+        return Answer(response.status_code, response.url, response.headers, bytes(body))
 
 
 class _Adapter(HTTPAdapter):

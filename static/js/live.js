@@ -100,7 +100,7 @@ function showModel(message) {
   modelVersion = version;
 }
 
-const ALERTS = { stream: "Source", budget: "Budget", drift: "Drift", model: "Model" };
+const ALERTS = { stream: "Source", budget: "Budget", drift: "Drift", model: "Model", training: "Training" };
 
 // What stands now; toasts tell of changes.
 function showAlerts(alerts) {

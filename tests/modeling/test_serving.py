@@ -11,7 +11,8 @@ from modeling.exceptions import EngineOverloaded, ModelUnavailable, NoChampion
 from modeling.models import LabelScheme, ModelVersion
 from tests.modeling.threads import at_once
 
-pytestmark = pytest.mark.django_db
+# Alerts leave after the commit.
+pytestmark = pytest.mark.django_db(transaction=True)
 
 BROKEN = {"model.onnx": "0" * 64}
 
