@@ -16,6 +16,7 @@ from ingestion.models import Alert
 from ingestion.services.alerts import close_alert, raise_alert
 from modeling import metrics, registry
 from modeling.exceptions import EngineOverloaded, ModelUnavailable, NoChampion, RegistryError
+from modeling.ml import artifact
 from modeling.ml.artifact import ArtifactError
 from modeling.ml.classifier import SentimentClassifier
 from modeling.ml.engine import EngineBusy, InferenceEngine
@@ -82,6 +83,9 @@ class _Slot:
     served: Served | None = None
     checked_at: float = float("-inf")
     error: str = ""
+    # The state of the served version's files when they were last verified, and what was wrong.
+    files: artifact.Fingerprint = ()
+    damage: Exception | None = None
 
 
 _slots: dict[str, _Slot] = {}
@@ -112,10 +116,13 @@ def _refresh(slot: _Slot, scheme_key: str) -> None:
             raise NoChampion("no model serves yet: run `python manage.py bootstrap`")
         return
     if slot.served is not None and slot.served.version_id == row.pk:
-        if slot.error:
+        if damage := _damage(slot, row):
+            _note_error(slot, row, scheme_key, damage)
+        elif slot.error:
             slot.error = ""
             close_alert("model", scheme_key, f"version {row.version} serves again")
         return
+    files = _fingerprint(row)
     try:
         fresh = Served(row, load(row))
     except (ArtifactError, RegistryError) as error:
@@ -126,8 +133,29 @@ def _refresh(slot: _Slot, scheme_key: str) -> None:
     close_alert("model", scheme_key, f"version {row.version} is loaded")
     if slot.served is not None:
         _retire(slot.served)
-    slot.served = fresh
+    slot.served, slot.files, slot.damage = fresh, files, None
     logger.info("serving version %s with %s", fresh.version, fresh.backend)
+
+
+def _damage(slot: _Slot, row: ModelVersion) -> Exception | None:
+    """What is wrong with the files of the version that serves from memory.
+
+    A process that starts now could not serve it: that must be known before all of them restart.
+    Digests are computed only when a file's size or time has changed.
+    """
+    files = _fingerprint(row)
+    if files != slot.files:
+        slot.files, slot.damage = files, None
+        try:
+            registry.local_folder(row.artifact_uri, row.artifact_digests)
+        except (ArtifactError, RegistryError) as error:
+            slot.damage = error
+    return slot.damage
+
+
+def _fingerprint(row: ModelVersion) -> artifact.Fingerprint:
+    folder = registry.folder_of(row.artifact_uri, row.artifact_digests)
+    return artifact.fingerprint(folder, row.artifact_digests)
 
 
 def load(row: ModelVersion) -> SentimentClassifier:

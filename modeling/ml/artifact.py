@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,11 +11,14 @@ from modeling.ml.base_model import sha256
 SETTINGS_FILE = "sentiment.json"
 ONNX_FILE = "model.onnx"
 ONNX_INT8_FILE = "model.int8.onnx"
+OPENVINO_FILE = "openvino.int8.xml"
 TOKENIZER_FILE = "tokenizer.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 # Digests of all other files, in the form that `sha256sum --check` reads.
 SUMS_FILE = "SHA256SUMS"
+
+Fingerprint = tuple[tuple[str, int, int], ...]
 
 
 class ArtifactError(ValueError):
@@ -84,15 +88,15 @@ def verify(folder: Path, expected: Mapping[str, str]) -> None:
             raise ArtifactError(f"{path} is not the file that was registered")
 
 
-def fingerprint(folder: Path, names: Iterable[str]) -> tuple[tuple[str, int, int], ...]:
-    """Size and time of each file, -1 for a missing one: cheap, and changes when a file does."""
+def fingerprint(folder: Path, names: Iterable[str]) -> Fingerprint:
+    """Name, size and time of each file, links not followed; what is missing is left out.
+
+    Cheap, and changes whenever a file does.
+    """
     found = []
     for name in sorted(names):
-        try:
-            state = member(folder, name).stat()
-        except FileNotFoundError:
-            found.append((name, -1, -1))
-        else:
+        with suppress(OSError, ValueError):
+            state = (folder / name).lstat()
             found.append((name, state.st_size, state.st_mtime_ns))
     return tuple(found)
 

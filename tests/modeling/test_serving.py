@@ -1,19 +1,25 @@
 """The process's engine: loading, failing to load, and what it says of itself."""
 
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import Client
 
 from ingestion.signals import alert_raised
 from modeling import serving
 from modeling.exceptions import EngineOverloaded, ModelUnavailable, NoChampion
+from modeling.ml import artifact
+from modeling.ml.base_model import sha256
 from modeling.models import LabelScheme, ModelVersion
 from tests.modeling.threads import at_once
 
 # Alerts leave after the commit.
 pytestmark = pytest.mark.django_db(transaction=True)
 
+JSON = "application/json"
 BROKEN = {"model.onnx": "0" * 64}
 
 
@@ -105,3 +111,78 @@ def test_an_overfull_queue_is_a_domain_error(
 @pytest.mark.django_db(transaction=True)
 def test_threads_that_ask_at_once_share_one_engine(champion: ModelVersion) -> None:
     assert len({id(outcome) for outcome in at_once(serving.champion, 4)}) == 1
+
+
+@pytest.fixture
+def served_copy(
+    tiny_model: Path, tmp_path: Path, make_version: Callable[..., ModelVersion]
+) -> tuple[Path, ModelVersion]:
+    """A champion of its own files, which a test may spoil."""
+    folder = shutil.copytree(tiny_model, tmp_path / "served")
+    return folder, make_version(1, stage="champion", artifact_uri=str(folder))
+
+
+@pytest.mark.parametrize("name", ["model.int8.onnx", "tokenizer.json", "model.safetensors"])
+@pytest.mark.parametrize("is_missing", [True, False])
+def test_files_that_rot_while_they_serve_degrade_health_and_are_told_once(
+    served_copy: tuple[Path, ModelVersion],
+    alerts: list[tuple[str, bool]],
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    is_missing: bool,
+) -> None:
+    monkeypatch.setattr(serving, "CHECK_SECONDS", -1)
+    path = served_copy[0] / name
+    assert client.get("/health").json()["status"] == "ok"
+    whole = path.read_bytes()
+    if is_missing:
+        path.unlink()
+    else:
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    for _ in range(2):
+        health = client.get("/health")
+        assert health.status_code == 200 and health.json()["status"] == "degraded"
+        assert name in health.json()["model"]["error"]
+    said = client.post("/predict", {"text": "the food awful today"}, content_type=JSON)
+    assert said.json()["label"] == "negative"
+    assert alerts == [("model", True)]
+    path.write_bytes(whole)
+    assert client.get("/health").json()["status"] == "ok"
+    assert alerts == [("model", True), ("model", False)]
+
+
+def test_a_new_champion_of_corrupt_files_leaves_the_old_one_serving(
+    champion: ModelVersion,
+    tiny_model: Path,
+    tmp_path: Path,
+    make_version: Callable[..., ModelVersion],
+    alerts: list[tuple[str, bool]],
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serving, "CHECK_SECONDS", -1)
+    assert serving.champion().version == "1"
+    folder = shutil.copytree(tiny_model, tmp_path / "next")
+    (folder / "model.int8.onnx").write_bytes(b"not a network")
+    ModelVersion.objects.filter(pk=champion.pk).update(stage="archived")
+    make_version(2, stage="champion", artifact_uri=str(folder))
+    said = client.post("/predict", {"text": "the food awful today"}, content_type=JSON)
+    assert said.json()["model_version"] == "1"
+    health = client.get("/health").json()
+    assert health["status"] == "degraded" and "version 2" in health["model"]["error"]
+    assert alerts == [("model", True)]
+    shutil.copy(tiny_model / "model.int8.onnx", folder)
+    assert serving.champion().version == "2"
+    assert client.get("/health").json()["status"] == "ok"
+
+
+def test_files_that_are_whole_are_hashed_once(
+    champion: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "CHECK_SECONDS", -1)
+    hashed: list[Path] = []
+    monkeypatch.setattr(artifact, "sha256", lambda path: hashed.append(path) or sha256(path))
+    for _ in range(3):
+        serving.champion()
+    assert len(hashed) == len(champion.artifact_digests)
