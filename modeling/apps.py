@@ -8,7 +8,7 @@ class ModelingConfig(AppConfig):
 
     def ready(self) -> None:
         from ingestion.signals import posts_ingested, posts_withdrawn
-        from modeling import receivers
+        from modeling import checks, receivers  # noqa: F401  (checks register themselves)
 
         posts_ingested.connect(receivers.classify_new_posts)
         posts_withdrawn.connect(receivers.note_forgotten_posts)

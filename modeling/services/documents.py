@@ -1,0 +1,107 @@
+"""What goes with a version into the registry: its card, pictures and tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from modeling import registry, tracking
+from modeling.ml import artifact, card, environment, plots
+from modeling.ml.evaluation import Evaluation, Probabilities
+from modeling.ml.training import TrainingOutcome
+from modeling.models import TrainingRun
+from modeling.services.dataset import Dataset, counts
+
+FIGURES = ("accuracy", "macro_f1", "macro_recall", "ece")
+
+
+def figures(prefix: str, judged: Evaluation) -> dict[str, float]:
+    """An evaluation's figures as flat metrics: the whole, and each category."""
+    found = {f"{prefix}_{name}": getattr(judged, name) for name in FIGURES}
+    for label, scores in judged.per_class.items():
+        for name in ("precision", "recall", "f1"):
+            found[f"{prefix}_{name}_{label}"] = getattr(scores, name)
+    return found
+
+
+def by_epoch(outcome: TrainingOutcome) -> list[dict[str, float]]:
+    """One mapping of metrics an epoch."""
+    return [
+        {"loss": epoch.loss, **figures("validation", epoch.validation)} for epoch in outcome.history
+    ]
+
+
+def data_note(run: TrainingRun, dataset: Dataset) -> registry.DataNote:
+    """Digest and sizes of the data, as the registry tells them."""
+    sets = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    sizes = {name: counts(data, dataset.labels) for name, data in sets.items()}
+    return registry.DataNote(run.scheme.key, dataset.digest, sizes)
+
+
+def write_reports(
+    folder: Path, dataset: Dataset, judged: Evaluation, probabilities: Probabilities
+) -> None:
+    """Pictures of the test set's figures, and the numbers behind them as JSON.
+
+    `probabilities` are those of the test set's texts, (n, labels).
+    """
+    bins = plots.reliability(dataset.test.labels, probabilities)
+    plots.draw_confusion(judged.confusion, dataset.labels, folder / "confusion_matrix.png")
+    plots.draw_reliability(bins, folder / "calibration.png")
+    confusion = {"labels": dataset.labels, "counts": judged.confusion}
+    _write(folder / "confusion_matrix.json", confusion)
+    _write(folder / "calibration.json", [asdict(item) for item in bins])
+    _write(folder / "evaluation.json", judged.as_dict())
+    _write(folder / "environment.json", environment.describe())
+
+
+def write_card(
+    folder: Path,
+    run: TrainingRun,
+    dataset: Dataset,
+    outcome: TrainingOutcome,
+    judged: Evaluation,
+    parameters: Mapping[str, Any],
+) -> None:
+    """The model card, beside the files that it lists."""
+    made = {artifact.CARD_FILE, artifact.SUMS_FILE}
+    facts = card.CardFacts(
+        scheme=run.scheme.name,
+        labels=dataset.labels,
+        base_model=outcome.settings.base_model,
+        max_length=outcome.settings.max_length,
+        temperature=outcome.settings.temperature,
+        parameters=parameters,
+        metrics=judged.as_dict(),
+        sizes=data_note(run, dataset).sizes,
+        dataset_digest=dataset.digest,
+        environment=environment.describe(),
+        files={name: sha for name, sha in artifact.digests(folder).items() if name not in made},
+    )
+    (folder / artifact.CARD_FILE).write_text(card.model_card(facts), encoding="utf-8")
+
+
+def track(
+    run: TrainingRun,
+    version: int,
+    outcome: TrainingOutcome,
+    judged: Evaluation,
+    parameters: Mapping[str, Any],
+    reports: Path,
+) -> None:
+    """The same to Weights & Biases, where that is asked for."""
+    tracking.log_training(
+        name=f"{run.scheme.key}-{version}",
+        group=run.scheme.key,
+        config={**parameters, **environment.describe()},
+        history=by_epoch(outcome),
+        summary={**figures("test", judged), "version": version, "training_run": run.pk},
+        images=sorted(reports.glob("*.png")),
+    )
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
