@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import OuterRef, Q, Subquery
 from django.utils import timezone
 
 from ingestion.models import Post
@@ -76,6 +76,11 @@ class AnnotationQuerySet(models.QuerySet["Annotation"]):
         """Those in force whose post is not deleted. An edit leaves the label of what it replaced
         alone: a label judges the text that the person saw."""
         return self.current().filter(post__deleted_at__isnull=True)
+
+    def usable_at(self, moment: datetime) -> AnnotationQuerySet:
+        """Those in force at a moment whose post is not deleted now."""
+        in_force = Q(replaced_at__isnull=True) | Q(replaced_at__gt=moment)
+        return self.filter(in_force, created_at__lte=moment, post__deleted_at__isnull=True)
 
     def since(self, moment: datetime) -> AnnotationQuerySet:
         return self.filter(created_at__gt=moment)
@@ -218,8 +223,10 @@ class TrainingPost(models.Model):
 
 class PromotionQuerySet(models.QuerySet["Promotion"]):
     def at(self, moment: datetime) -> PromotionQuerySet:
-        """What served at a moment: the newest line up to it, one a scheme when sliced by one."""
-        return self.filter(promoted_at__lte=moment).order_by("-promoted_at", "-id")
+        """What served at a moment: one line a scheme that had a champion, in one query."""
+        lines = Promotion.objects.filter(scheme=OuterRef("scheme"), promoted_at__lte=moment)
+        newest = lines.order_by("-promoted_at", "-id").values("pk")[:1]
+        return self.filter(pk=Subquery(newest))
 
 
 class Promotion(models.Model):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from modeling.ml import text
 from modeling.ml.slices import Origin
 from modeling.ml.training import Labelled
 from modeling.models import Annotation, LabelScheme
+from modeling.services.label_files import LabelledRow
 
 TEST_PERCENT = 10
 VALIDATION_PERCENT = 10
@@ -32,7 +35,7 @@ class Dataset:
 
     `labels` gives the meaning of label indices; `digest` changes with any text, label or split.
     `posts` tells the split of each post whose text is in it. `meta` tells where each test text
-    comes from, in the order of `test`.
+    comes from, in the order of `test`; `origins` counts all texts by who labelled them.
     """
 
     labels: tuple[str, ...]
@@ -42,6 +45,20 @@ class Dataset:
     digest: str
     posts: dict[int, str] = field(default_factory=dict)
     meta: tuple[Origin, ...] = ()
+    origins: Mapping[str, int] = field(default_factory=dict)
+
+    def describe(self) -> str:
+        """How many texts, and from where."""
+        parts = [
+            f"{self.origins[origin]:,} {words}"
+            for origin, words in (
+                ("annotated", "annotated"),
+                ("file", "of the file"),
+                ("starter", "of the starter corpus"),
+            )
+            if self.origins.get(origin)
+        ]
+        return f"{sum(self.origins.values()):,} texts ({', '.join(parts)})"
 
 
 @dataclass
@@ -51,21 +68,26 @@ class _Entry:
     text: str
     label: str
     posts: set[int] = field(default_factory=set)
+    origin: str = "annotated"
 
 
-def gather(scheme: LabelScheme) -> Dataset:
-    """Starter corpus (for the default scheme) and annotations, which win over it.
+def gather(
+    scheme: LabelScheme, *, as_of: datetime | None = None, rows: Sequence[LabelledRow] = ()
+) -> Dataset:
+    """Starter corpus (for the default scheme), `rows` of a file and annotations; the later win.
 
     An annotation labels the text that its person saw: an edited post's earlier version stays,
-    with its label, while a deleted post goes with all that was said of it. Raises NotEnoughData
-    for too few texts, or too few of one category.
+    with its label, while a deleted post goes with all that was said of it. `as_of` gives the
+    labels that were in force then. Raises NotEnoughData for too few texts, or too few of one
+    category.
     """
     labels = tuple(scheme.categories.values_list("key", flat=True))
     by_text: dict[str, _Entry] = {}
     if scheme.key == LabelScheme.DEFAULT_KEY:
         for post in starter.labelled():
-            by_text[text.digest(post.text)] = _Entry(post.text, post.label)
-    by_text.update(_annotated(scheme))
+            by_text[text.digest(post.text)] = _Entry(post.text, post.label, origin="starter")
+    by_text.update(_of_file(rows))
+    by_text.update(_annotated(scheme, as_of))
     _check(by_text, labels)
     return _split(by_text, labels)
 
@@ -78,16 +100,32 @@ def split_name(key: str) -> str:
     return "validation" if percent < TEST_PERCENT + VALIDATION_PERCENT else "train"
 
 
-def _annotated(scheme: LabelScheme) -> dict[str, _Entry]:
+def _of_file(rows: Sequence[LabelledRow]) -> dict[str, _Entry]:
+    """A file's texts with their majority label; ties are left out."""
+    votes: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
+    texts: dict[str, str] = {}
+    for row in rows:
+        key = text.digest(row.text)
+        texts.setdefault(key, row.text)
+        votes[key][(Annotation.Origin.IMPORT, row.label)] += 1
+    return {
+        key: _Entry(texts[key], winner, origin="file")
+        for key, counted in votes.items()
+        if (winner := _majority(counted))
+    }
+
+
+def _annotated(scheme: LabelScheme, as_of: datetime | None) -> dict[str, _Entry]:
     """Text digest → text, its majority label and its posts; ties and deleted ones are left out.
 
     People overrule imported labels of the same text.
     """
     votes: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
     entries: dict[str, _Entry] = {}
+    usable = Annotation.objects.usable() if as_of is None else Annotation.objects.usable_at(as_of)
     annotations = (
-        Annotation.objects.usable()
-        .filter(scheme=scheme)
+        usable.filter(scheme=scheme)
+        .order_by("pk")
         .values_list("post_id", "post__text", "category__key", "origin")
     )
     for post_id, post_text, category, origin in annotations.iterator(chunk_size=2000):
@@ -151,6 +189,7 @@ def _split(by_text: dict[str, _Entry], labels: tuple[str, ...]) -> Dataset:
         digest=seal.hexdigest(),
         posts=posts,
         meta=_origins(test_posts),
+        origins=Counter(entry.origin for entry in by_text.values()),
     )
 
 

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import logging
 import tempfile
-import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 
-from modeling import metrics, registry, serving
-from modeling.exceptions import TrainingInProgress
-from modeling.ml import artifact, reference
+from modeling import registry
+from modeling.exceptions import GateRefused, RegistryError, TrainingInProgress
+from modeling.ml import reference
+from modeling.ml.checkpoints import Checkpoints
 from modeling.ml.classifier import SentimentClassifier
+from modeling.ml.embedding import Embedder
 from modeling.ml.evaluation import Evaluation, evaluate
 from modeling.ml.export import export_onnx
-from modeling.ml.training import TrainingArguments, TrainingOutcome, fine_tune
+from modeling.ml.slices import slices
+from modeling.ml.training import (
+    TrainingArguments,
+    TrainingError,
+    TrainingInterrupted,
+    TrainingOutcome,
+    Watch,
+    fine_tune,
+)
 from modeling.models import LabelScheme, ModelVersion, TrainingRun
-from modeling.services import gate, provenance
+from modeling.services import documents, gate, label_files, provenance, runs, teach
 from modeling.services.dataset import Dataset, gather
 from modeling.services.promote import promote
 
@@ -32,7 +41,6 @@ Progress = Callable[[float, str], None]
 
 # Shares of the whole that the phases take, as measured on two cores.
 FINE_TUNING_SHARE = 0.9
-SAVE_PROGRESS_SECONDS = 1.0
 
 
 def request_training(
@@ -42,8 +50,13 @@ def request_training(
     is_automatic: bool = False,
     triggers: Mapping[str, Any] | None = None,
     reason: str = "",
+    options: Mapping[str, Any] | None = None,
 ) -> TrainingRun:
-    """Queue a run; the caller starts `execute` on it. Raises TrainingInProgress."""
+    """Queue a run; the caller starts `execute` on it. Raises TrainingInProgress.
+
+    `options` may name a `data` file (with `text_column`, `label_column`), a `teacher` and training
+    `arguments` that win over the environment's.
+    """
     try:
         with transaction.atomic():
             return TrainingRun.objects.create(
@@ -52,6 +65,7 @@ def request_training(
                 is_automatic=is_automatic,
                 triggers=dict(triggers or {}),
                 reason=reason,
+                options=dict(options or {}),
             )
     except IntegrityError as error:
         raise TrainingInProgress(
@@ -59,23 +73,40 @@ def request_training(
         ) from error
 
 
-def execute(run_id: int, *, progress: Progress | None = None) -> TrainingRun:
-    """Carry a queued run out and return it, ended. Safe to call twice: only one call takes it.
+def execute(
+    run_id: int,
+    *,
+    progress: Progress | None = None,
+    should_stop: Callable[[], bool] = runs.stopping,
+) -> TrainingRun:
+    """Carry a queued or interrupted run out and return it. Safe to call twice: only one call
+    takes it.
 
-    Progress goes to the run's row and to `progress`. A failure is noted on the row and raised.
+    Progress goes to the run's row and to `progress`. Once `should_stop` says so, the run is left
+    interrupted, with its checkpoint. A failure is noted on the row and raised; a registry that is
+    away interrupts the run, so that nothing needs to be learned again.
     """
-    now = timezone.now()
-    taken = TrainingRun.objects.filter(pk=run_id, status=TrainingRun.Status.QUEUED).update(
-        status=TrainingRun.Status.RUNNING, started_at=now, heartbeat_at=now
-    )
-    run = TrainingRun.objects.select_related("scheme").get(pk=run_id)
-    if not taken:
-        return run
+    run = runs.take(run_id)
+    if run is None:
+        return TrainingRun.objects.select_related("scheme", "version").get(pk=run_id)
     try:
-        version = _train(run, _Reporter(run, progress))
-        _judge_and_promote(run, version)
+        with runs.heartbeat(run):
+            version = run.version or _train(run, runs.Reporter(run, progress), should_stop)
+            _judge_and_promote(run, version)
+    except runs.RunLost as error:
+        logger.warning("%s", error)
+        run.refresh_from_db()
+    except TrainingInterrupted:
+        runs.interrupt(run)
+    except (KeyboardInterrupt, SystemExit):
+        runs.interrupt(run)
+        raise
     except BaseException as error:
-        _finish(run, TrainingRun.Status.FAILED, error=f"{type(error).__name__}: {error}")
+        message = f"{type(error).__name__}: {error}"
+        if isinstance(error, RegistryError) and run.attempts < runs.MAX_ATTEMPTS:
+            runs.interrupt(run, error=message)
+        else:
+            runs.end(run, TrainingRun.Status.FAILED, error=message)
         raise
     return run
 
@@ -92,27 +123,58 @@ def arguments_from_settings() -> TrainingArguments:
     )
 
 
-def _train(run: TrainingRun, report: _Reporter) -> ModelVersion:
-    report(0.0, "gathering labelled posts")
-    dataset = gather(run.scheme)
-    arguments = arguments_from_settings()
-    with tempfile.TemporaryDirectory(dir=settings.VAR_DIR, prefix="training-") as temporary:
-        folder = Path(temporary)
-        outcome = fine_tune(
-            dataset.train,
-            dataset.validation,
-            dataset.labels,
-            arguments,
-            folder,
-            lambda share, message: report(share * FINE_TUNING_SHARE, message),
-        )
-        report(FINE_TUNING_SHARE, "exporting to ONNX")
-        export_onnx(folder)
-        report(0.95, "judging on the test set")
-        judged, picture = _judge(folder, dataset)
-        report(0.97, "registering")
-        version = _register(run, dataset, arguments, outcome, judged, picture, folder)
-    report(1.0, f"registered version {version.version}")
+def check_arguments(asked: Mapping[str, Any]) -> TrainingArguments:
+    """The environment's arguments with `asked` over them. Raises TrainingError for bad ones."""
+    try:
+        return replace(arguments_from_settings(), **asked)
+    except TypeError as error:
+        raise TrainingError(f"these are no training arguments: {error}") from error
+
+
+def dataset_of(run: TrainingRun) -> Dataset:
+    """The labels as they were when the run began, however often it went on since, and those of
+    the file that it names."""
+    rows = []
+    if path := run.options.get("data"):
+        labels = list(run.scheme.categories.values_list("key", flat=True))
+        columns = run.options.get("text_column", "text"), run.options.get("label_column", "label")
+        rows = label_files.read(Path(path), *columns, labels)
+    return gather(run.scheme, as_of=run.started_at, rows=rows)
+
+
+def _train(
+    run: TrainingRun, report: runs.Reporter, should_stop: Callable[[], bool]
+) -> ModelVersion:
+    report.phase(0.0, "gathering labelled posts")
+    dataset = dataset_of(run)
+    arguments = check_arguments(run.options.get("arguments", {}))
+    folder = runs.folder_of(run)
+    report.phase(0.0, f"training on {dataset.describe()}")
+    soft_labels = None
+    if teacher := run.options.get("teacher"):
+        report.phase(0.0, f"asking the teacher {teacher}")
+        soft_labels = teach.soft_labels(run, dataset, lambda message: report(0.0, message))
+    trained = folder / "model"
+    outcome = fine_tune(
+        dataset.train,
+        dataset.validation,
+        dataset.labels,
+        arguments,
+        trained,
+        lambda share, message: report(share * FINE_TUNING_SHARE, message),
+        soft_labels=soft_labels,
+        saved=Checkpoints(folder / "checkpoints"),
+        watch=Watch(report.on_loss, report.on_epoch, should_stop),
+    )
+    report.phase(FINE_TUNING_SHARE, "exporting to ONNX")
+    export_onnx(trained)
+    report.phase(0.95, "judging on the test set")
+    judged, picture = _judge(trained, dataset)
+    if should_stop():
+        raise TrainingInterrupted("stopped before it was registered")
+    report.phase(0.97, "registering")
+    version = _register(run, dataset, arguments, outcome, judged, picture, trained)
+    report.phase(1.0, f"registered version {version.version}")
     return version
 
 
@@ -120,11 +182,19 @@ def _judge(folder: Path, dataset: Dataset) -> tuple[Evaluation, dict[str, Any]]:
     """Figures on the test set of what will serve, and the reference for drift."""
     classifier = SentimentClassifier(folder, settings.INFERENCE_BACKEND)
     probabilities = classifier.predict_proba(dataset.test.texts)
-    judged = evaluate(dataset.test.labels, probabilities, dataset.labels)
+    judged = evaluate(
+        dataset.test.labels,
+        probabilities,
+        dataset.labels,
+        slices(dataset.test.texts, dataset.meta),
+    )
     texts = [*dataset.validation.texts, *dataset.test.texts]
     # Posts that the model has not seen in training: its confidence there is that of live posts.
-    picture = reference.build(texts, classifier.predict_proba(texts), dataset.labels)
-    return judged, picture
+    probabilities = classifier.predict_proba(texts)
+    truth = [*dataset.validation.labels, *dataset.test.labels]
+    embed = Embedder(folder, classifier).embed
+    reference.make_sample(texts, probabilities, truth, embed).write(folder)
+    return judged, reference.build(texts, probabilities, dataset.labels)
 
 
 def _register(
@@ -141,17 +211,25 @@ def _register(
         "base_model": outcome.settings.base_model,
         "dataset_digest": dataset.digest,
         "train_size": len(dataset.train),
+        "data": dataset.describe(),
     }
-    registered = registry.register(
-        folder,
-        scheme_key=run.scheme.key,
-        parameters=parameters,
-        metrics=_figures("test", judged),
-        history=[
-            {"loss": epoch.loss, **_figures("validation", epoch.validation)}
-            for epoch in outcome.history
-        ],
-    )
+    documents.write_card(folder, run, dataset, outcome, judged, parameters)
+    with tempfile.TemporaryDirectory() as temporary:
+        reports = Path(temporary)
+        classifier = SentimentClassifier(folder, settings.INFERENCE_BACKEND)
+        probabilities = classifier.predict_proba(dataset.test.texts)
+        documents.write_reports(reports, dataset, judged, probabilities)
+        registered = registry.register(
+            folder,
+            scheme_key=run.scheme.key,
+            parameters=parameters,
+            metrics=documents.figures("test", judged),
+            history=documents.by_epoch(outcome),
+            reports=reports,
+            data=documents.data_note(run, dataset),
+            training_run=run.pk,
+        )
+        documents.track(run, registered.version, outcome, judged, parameters, reports)
     version = ModelVersion(
         scheme=run.scheme,
         version=registered.version,
@@ -169,7 +247,7 @@ def _register(
         validation_size=len(dataset.validation),
         test_size=len(dataset.test),
         artifact_uri=registered.artifact_uri,
-        artifact_digests=artifact.digests(folder),
+        artifact_digests=dict(registered.digests),
     )
     with transaction.atomic():
         version.save()
@@ -179,52 +257,25 @@ def _register(
     return version
 
 
-def _figures(prefix: str, judged: Evaluation) -> dict[str, float]:
-    return {
-        f"{prefix}_{name}": getattr(judged, name)
-        for name in ("accuracy", "macro_f1", "macro_recall", "ece")
-    }
-
-
 def _judge_and_promote(run: TrainingRun, version: ModelVersion) -> None:
     """Hold the candidate against the champion; promote it when that is wanted."""
     champion = ModelVersion.objects.champions().filter(scheme=run.scheme).first()
-    dataset = gather(run.scheme)
-    verdict = gate.judge(
-        dataset, serving.load(version), None if champion is None else serving.load(champion)
-    )
+    verdict = gate.judge_version(version, champion, dataset_of(run))
     run.gate = verdict.as_dict()
     if not verdict.passed:
-        _finish(run, TrainingRun.Status.REJECTED)
+        runs.end(run, TrainingRun.Status.REJECTED)
         return
     if champion is None or settings.AUTO_PROMOTE:
-        promote(version, by=run.requested_by, reason=f"training run {run.pk}: {verdict.reason}")
-    _finish(run, TrainingRun.Status.SUCCEEDED)
-
-
-def _finish(run: TrainingRun, status: TrainingRun.Status, *, error: str = "") -> None:
-    run.status, run.error, run.finished_at = status, error, timezone.now()
-    if not error:
-        run.progress = 1.0
-    run.save(update_fields=["status", "error", "finished_at", "progress", "gate"])
-    metrics.RETRAINING_RUNS.labels(status).inc()
-    logger.info("training run %s ended: %s", run.pk, status)
-
-
-class _Reporter:
-    """Writes progress to the run's row, at most once a second, and to whoever watches."""
-
-    def __init__(self, run: TrainingRun, watcher: Progress | None) -> None:
-        self._run = run
-        self._watcher = watcher
-        self._saved_at = float("-inf")
-
-    def __call__(self, share: float, message: str) -> None:
-        if self._watcher is not None:
-            self._watcher(share, message)
-        if time.monotonic() - self._saved_at < SAVE_PROGRESS_SECONDS and share < 1:
+        try:
+            promote(
+                version,
+                by=run.requested_by,
+                actor=f"training run {run.pk}",
+                reason=f"training run {run.pk}: {verdict.reason}",
+            )
+        except GateRefused:
+            # Another version was promoted meanwhile, and against that one it does not hold.
+            run.gate = version.gate
+            runs.end(run, TrainingRun.Status.REJECTED)
             return
-        self._saved_at = time.monotonic()
-        self._run.progress, self._run.message = share, message
-        self._run.heartbeat_at = timezone.now()
-        self._run.save(update_fields=["progress", "message", "heartbeat_at"])
+    runs.end(run, TrainingRun.Status.SUCCEEDED)

@@ -1,0 +1,272 @@
+"""Training runs as rows: taken by one process, watched, interrupted, taken again, ended."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from multiprocessing.sharedctypes import RawValue
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from modeling import metrics
+from modeling.ml.training import Epoch
+from modeling.models import LabelScheme, TrainingRun
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[float, str], None]
+Status = TrainingRun.Status
+
+SAVE_PROGRESS_SECONDS = 1.0
+HEARTBEAT_SECONDS = 10.0
+# A run that has said nothing for so long is dead: its process was killed, or its machine.
+SILENCE = timedelta(minutes=2)
+# A run that kills its process so often is given up: the next attempt would end alike.
+MAX_ATTEMPTS = 3
+# Before so much is done, an estimate of the time left would be a guess.
+ESTIMATE_FROM = 0.01
+
+# Shared with the children that a worker forks: its main process alone hears that it must end.
+_stopping = RawValue(ctypes.c_bool, False)
+
+
+class RunLost(Exception):
+    """The run is no longer this process's: it was silent too long, and another one has it."""
+
+
+def stop_all() -> None:
+    """Ask every training of this process and its children to stop at its next step."""
+    _stopping.value = True
+
+
+def stopping() -> bool:
+    return bool(_stopping.value)
+
+
+def folder_of(run: TrainingRun) -> Path:
+    """Where a run keeps its checkpoints and the model that it makes."""
+    return Path(settings.VAR_DIR, "training", f"run-{run.pk}")
+
+
+def take(run_id: int) -> TrainingRun | None:
+    """Make this process the one that carries the run out; None when it is not to be had.
+
+    A run that is new starts in an empty folder; an interrupted one finds what it left.
+    """
+    now = timezone.now()
+    mine = {
+        "status": Status.RUNNING,
+        "worker": _worker(),
+        "heartbeat_at": now,
+        "attempts": F("attempts") + 1,
+        "error": "",
+    }
+    runs = TrainingRun.objects.filter(pk=run_id)
+    fresh = runs.filter(status=Status.QUEUED).update(**mine, started_at=now)
+    if not fresh and not runs.filter(status=Status.INTERRUPTED).update(**mine):
+        return None
+    run = TrainingRun.objects.select_related("scheme").get(pk=run_id)
+    if fresh:
+        shutil.rmtree(folder_of(run), ignore_errors=True)
+    _prune()
+    return run
+
+
+def recover_interrupted(scheme: LabelScheme) -> TrainingRun | None:
+    """The scheme's run that waits to be taken again, if there is one.
+
+    One whose process has died becomes such a run, or has failed when that happened too often.
+    """
+    run = scheme.runs.filter(status__in=[Status.RUNNING, Status.INTERRUPTED]).first()
+    if run is None or run.status == Status.INTERRUPTED:
+        return run
+    if not _is_dead(run):
+        return None
+    place = f"at {run.progress:.0%}, {run.message}" if run.message else "before it had begun"
+    try:
+        if run.attempts >= MAX_ATTEMPTS:
+            died = f"the process that trained died {run.attempts} times, the last time {place}"
+            end(run, Status.FAILED, error=died)
+            return None
+        interrupt(run, error=f"the process {run.worker} died {place}")
+    except RunLost:
+        # Somebody else was faster by a moment, or the run speaks again.
+        return None
+    return run
+
+
+def interrupt(run: TrainingRun, *, error: str = "") -> None:
+    """Let go of the run; whoever takes it goes on from its checkpoint. Raises RunLost."""
+    _change(run, status=Status.INTERRUPTED, error=error, seconds_left=None)
+    logger.warning("training run %s is interrupted: %s", run.pk, error or "asked to stop")
+
+
+def end(run: TrainingRun, status: Status, *, error: str = "") -> None:
+    """Write the end down, and remove the run's checkpoints. Raises RunLost."""
+    progress = run.progress if error else 1.0
+    _change(
+        run,
+        status=status,
+        error=error,
+        finished_at=timezone.now(),
+        seconds_left=None,
+        progress=progress,
+        gate=run.gate,
+    )
+    shutil.rmtree(folder_of(run), ignore_errors=True)
+    metrics.RETRAINING_RUNS.labels(status).inc()
+    logger.info("training run %s ended: %s", run.pk, status)
+
+
+def discard(run: TrainingRun) -> None:
+    """Give an interrupted run up. Raises RunLost when it has been taken."""
+    end(run, Status.FAILED, error="given up")
+
+
+def _change(run: TrainingRun, **values: Any) -> None:
+    if not _as_known(run).update(**values):
+        raise RunLost(f"training run {run.pk} is carried out by another process now")
+    for name, value in values.items():
+        setattr(run, name, value)
+
+
+def _as_known(run: TrainingRun) -> QuerySet[TrainingRun]:
+    """The row, as long as nobody else has taken it."""
+    return TrainingRun.objects.filter(
+        pk=run.pk, status=run.status, worker=run.worker, attempts=run.attempts
+    )
+
+
+def _worker() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"[-100:]
+
+
+def _is_dead(run: TrainingRun) -> bool:
+    if run.heartbeat_at is None or run.heartbeat_at < timezone.now() - SILENCE:
+        return True
+    host, _, pid = run.worker.rpartition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
+
+
+def _prune() -> None:
+    """Remove what runs that have ended left behind, for want of a process that could."""
+    active = TrainingRun.objects.filter(status__in=TrainingRun.ACTIVE)
+    kept = {folder_of(run).name for run in active}
+    for folder in Path(settings.VAR_DIR, "training").glob("run-*"):
+        if folder.name not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def heartbeat(run: TrainingRun) -> Iterator[None]:
+    """Shows that the process lives, in phases too that report nothing for minutes."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(HEARTBEAT_SECONDS):
+            try:
+                _as_known(run).update(heartbeat_at=timezone.now())
+            except DatabaseError as error:
+                logger.warning("training run %s: no heartbeat: %s", run.pk, error)
+            finally:
+                connection.close()
+
+    thread = threading.Thread(target=beat, name=f"heartbeat-{run.pk}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+class Reporter:
+    """Writes progress to the run's row, at most once a second, and to whoever watches.
+
+    A database that is away costs the row's freshness, not the training. Raises RunLost when
+    another process has taken the run.
+    """
+
+    def __init__(self, run: TrainingRun, watcher: Progress | None) -> None:
+        self._run = run
+        self._watcher = watcher
+        self._saved_at = float("-inf")
+        self._began: tuple[float, float] | None = None
+        self.loss: float | None = run.loss
+
+    def __call__(self, share: float, message: str) -> None:
+        """What goes on within a phase."""
+        if self._watcher is not None:
+            self._watcher(share, message)
+        if time.monotonic() - self._saved_at >= SAVE_PROGRESS_SECONDS:
+            self._save(share, message)
+
+    def phase(self, share: float, message: str) -> None:
+        """What begins now: always written."""
+        if self._watcher is not None:
+            self._watcher(share, message)
+        self._save(share, message)
+
+    def on_loss(self, loss: float) -> None:
+        self.loss = loss
+
+    def on_epoch(self, history: Sequence[Epoch]) -> None:
+        self._write(history=[_epoch(number, epoch) for number, epoch in enumerate(history, 1)])
+
+    def _save(self, share: float, message: str) -> None:
+        self._saved_at = time.monotonic()
+        self._write(
+            progress=share,
+            message=message[:500],
+            loss=self.loss,
+            seconds_left=self._seconds_left(share),
+            heartbeat_at=timezone.now(),
+        )
+
+    def _seconds_left(self, share: float) -> float | None:
+        # From where this attempt began: the time of earlier ones says nothing about its speed.
+        now = time.monotonic()
+        self._began = self._began or (now, share)
+        began_at, began_share = self._began
+        done = share - began_share
+        return (now - began_at) / done * (1 - share) if done > ESTIMATE_FROM else None
+
+    def _write(self, **values: Any) -> None:
+        try:
+            _change(self._run, **values)
+        except DatabaseError as error:
+            logger.warning("training run %s: progress not saved: %s", self._run.pk, error)
+            connection.close_if_unusable_or_obsolete()
+
+
+def _epoch(number: int, epoch: Epoch) -> dict[str, float]:
+    judged = epoch.validation
+    return {
+        "epoch": number,
+        "loss": round(epoch.loss, 5),
+        "macro_recall": judged.macro_recall,
+        "macro_f1": judged.macro_f1,
+        "accuracy": judged.accuracy,
+        "ece": judged.ece,
+    }
