@@ -33,7 +33,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE = ROOT / "docker-compose.yml"
 # How long each may take to become healthy; the starter model is trained by `bootstrap`.
-READY_SECONDS = 240.0
+READY_SECONDS = 300.0
 BOOTSTRAP_SECONDS = 1800.0
 STOP_SECONDS = 40.0
 RESTART_SECONDS = 1.0
