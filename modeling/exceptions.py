@@ -27,3 +27,7 @@ class TrainingInProgress(ModelingError):
 
 class RegistryError(ModelingError):
     """The model registry refused or cannot be reached."""
+
+
+class GateRefused(ModelingError):
+    """The gate says that a version is not good enough to serve; a person may override it."""

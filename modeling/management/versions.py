@@ -1,4 +1,6 @@
-"""Finding the version that a command names."""
+"""Finding the version that a command names, and saying who runs the command."""
+
+import getpass
 
 from django.core.management.base import CommandError
 
@@ -6,9 +8,12 @@ from modeling.models import LabelScheme, ModelVersion
 
 
 def find_version(number: str | None, scheme_key: str = LabelScheme.DEFAULT_KEY) -> ModelVersion:
-    """The version with this number, or the champion for None. Raises CommandError (exit 2)."""
-    versions = ModelVersion.objects.of_scheme(scheme_key)
-    if number is None:
+    """The version with this number, or the champion for None and "champion".
+
+    Raises CommandError (exit 2).
+    """
+    versions = ModelVersion.objects.of_scheme(scheme_key).select_related("scheme")
+    if number is None or number == ModelVersion.Stage.CHAMPION:
         found = versions.champions().first()
         if found is None:
             raise CommandError("no model serves yet: run `python manage.py bootstrap`")
@@ -20,3 +25,20 @@ def find_version(number: str | None, scheme_key: str = LabelScheme.DEFAULT_KEY) 
             f"there is no version {number!r}; there are: {known or 'none'}", returncode=2
         )
     return found
+
+
+def find_scheme(key: str) -> LabelScheme:
+    """Raises CommandError (exit 2)."""
+    scheme = LabelScheme.objects.filter(key=key).first()
+    if scheme is None:
+        raise CommandError(f"no scheme has the key {key!r}", returncode=2)
+    return scheme
+
+
+def command_line_actor() -> str:
+    """What the promotion ledger says of a command: the login name of whoever runs it."""
+    try:
+        return f"command line ({getpass.getuser()})"
+    except (OSError, KeyError):
+        # A container may run under a number that has no name.
+        return "command line"

@@ -147,7 +147,10 @@ def test_a_broken_new_champion_leaves_the_old_one_serving(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     serving.champion()
-    promote(make_version(2, artifact_digests={"model.onnx": "0" * 64}))
+    # Its files are damaged after it was promoted, and before this process has read them.
+    other = make_version(2)
+    promote(other)
+    ModelVersion.objects.filter(pk=other.pk).update(artifact_digests={"model.onnx": "0" * 64})
     monkeypatch.setattr(serving, "CHECK_SECONDS", 0)
     assert serving.champion().version == "1"
     assert "not the file that was registered" in serving.status()["error"]

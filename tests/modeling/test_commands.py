@@ -17,6 +17,7 @@ from modeling.models import (
     LabelScheme,
     ModelVersion,
     Prediction,
+    Promotion,
     QualityReport,
     TrainingRun,
 )
@@ -75,6 +76,23 @@ def test_evaluate_prints_the_figures(champion: ModelVersion, labelled_file: Path
     assert "accuracy 1.0000" in run("evaluate", "--data", str(labelled_file))
     row = json.loads(run("evaluate", "1", "--data", str(labelled_file), "--json"))
     assert row["macro_recall"] == 1.0 and row["texts_per_second"] > 0
+    assert row["intervals"]["accuracy"] == [1.0, 1.0]
+    assert {part["dimension"] for part in row["slices"]} >= {"length", "emoji", "negation"}
+
+
+def test_evaluate_against_another_version_asks_the_gate(
+    champion: ModelVersion, make_version: Callable[..., ModelVersion], labelled_file: Path
+) -> None:
+    make_version(2)
+    data = ("--data", str(labelled_file))
+    out = run("evaluate", "2", "--against", "champion", *data)
+    assert out.startswith("version 2 passes, held against version 1")
+    assert "pass  macro recall: macro recall 1.000 against 1.000 on 2 held-out posts" in out
+    row = json.loads(run("evaluate", "2", "--against", "1", "--json", *data))
+    assert row["passed"] is True and row["champion"] == 1
+    # Only what was judged on the held-out posts is kept.
+    assert ModelVersion.objects.get(version=2).gate == {}
+    assert exit_code("evaluate", "1", "--against", "champion") == 2
 
 
 @pytest.mark.parametrize("arguments", [("9", "labels.csv"), ("one", "labels.csv"), ("1", "no.csv")])
@@ -98,7 +116,11 @@ def test_promote_and_rollback(
     make_version(2)
     assert "version 2 is the champion now" in run("promote", "2")
     assert "already" in run("promote", "2")
-    assert "version 1 is the champion again" in run("rollback")
+    assert "version 1 is the champion again" in run("rollback", "--reason", "complaints")
+    latest = Promotion.objects.first()
+    assert latest is not None and latest.actor.startswith("command line")
+    assert latest.reason == "rollback from version 2: complaints"
+    assert exit_code("promote", "2", "--override-gate") == 1
     assert exit_code("promote", "7") == 2
 
 

@@ -2,18 +2,28 @@
 
 import itertools
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connections, transaction
 from pytest_django.fixtures import Settings
 
-from modeling import registry
+from modeling import registry, serving
+from modeling.exceptions import GateRefused, ModelingError
 from modeling.models import LabelScheme, ModelVersion, Promotion
-from modeling.services.promote import NothingToRollBack, promote, rollback
+from modeling.services.promote import (
+    NothingToRollBack,
+    NotLoadable,
+    promote,
+    rollback,
+    set_challenger,
+    sync_alias,
+)
 from modeling.signals import version_promoted
 from tests.modeling.threads import at_once
 
@@ -52,7 +62,8 @@ def test_the_ledger_says_who_when_why_and_what_served_before(
     entry = promote(other, by=admin_user, reason="sounder on irony")
     assert entry is not None
     assert (entry.version, entry.previous) == (other, champion)
-    assert (entry.promoted_by, entry.reason) == (admin_user, "sounder on irony")
+    assert (entry.promoted_by, entry.actor) == (admin_user, "boss")
+    assert entry.reason == "sounder on irony"
     assert entry.promoted_at == other.promoted_at
 
 
@@ -175,3 +186,139 @@ def test_a_registry_that_is_away_costs_a_warning_and_seconds(
     assert time.monotonic() - started < 30
     assert ModelVersion.objects.champions().get().version == 1
     assert "the database row says what serves" in caplog.text
+
+
+def test_what_served_at_a_moment_is_one_query(
+    champion: ModelVersion,
+    make_version: Versions,
+    own_scheme: LabelScheme,
+    django_assert_num_queries: Callable[[int], Any],
+) -> None:
+    entries = [promote(make_version(number), actor="training run 1") for number in (2, 3)]
+    entries.append(promote(make_version(1, scheme=own_scheme)))
+    start = champion.created_at
+    for hours, entry in enumerate(entries, start=1):
+        assert entry is not None
+        Promotion.objects.filter(pk=entry.pk).update(promoted_at=start + timedelta(hours=hours))
+
+    def served(hours: float) -> list[tuple[str, int]]:
+        lines = Promotion.objects.at(start + timedelta(hours=hours))
+        return sorted(lines.values_list("scheme__key", "version__version"))
+
+    with django_assert_num_queries(3):
+        assert served(0.5) == []
+        assert served(1.5) == [("sentiment", 2)]
+        assert served(3) == [("mood", 1), ("sentiment", 3)]
+
+
+def test_a_version_that_cannot_be_loaded_is_not_promoted(
+    champion: ModelVersion, make_version: Versions
+) -> None:
+    broken = make_version(2, artifact_digests={"model.onnx": "0" * 64})
+    for attempt in (lambda: promote(broken), lambda: promote(broken, reason="now", override=True)):
+        with pytest.raises(NotLoadable, match="version 2 is not promoted, it cannot be loaded"):
+            attempt()
+    with pytest.raises(NotLoadable):
+        set_challenger(broken)
+    assert ModelVersion.objects.champions().get() == champion
+    assert not Promotion.objects.exists()
+
+
+def refused(make_version: Versions) -> ModelVersion:
+    """Another model than the champion, which the gate has judged and refused."""
+    version = make_version(2, gate={"passed": False, "reason": "it falls", "champion": 1})
+    del version.artifact_digests["sentiment.json"]
+    version.save()
+    return version
+
+
+def test_what_the_gate_refuses_takes_an_override_and_a_reason(
+    champion: ModelVersion, make_version: Versions
+) -> None:
+    version = refused(make_version)
+    with pytest.raises(GateRefused, match="the gate refuses version 2: it falls"):
+        promote(version)
+    with pytest.raises(GateRefused, match="say why"):
+        promote(version, reason=" ", override=True)
+    assert not Promotion.objects.exists()
+    entry = promote(version, reason="the test labels are wrong", override=True)
+    assert entry is not None
+    assert entry.reason == "gate overridden: the test labels are wrong"
+    # The way back asks no gate.
+    assert rollback(champion.scheme, actor="command line (ann)", reason="complaints") == champion
+    latest = Promotion.objects.first()
+    assert latest is not None and latest.actor == "command line (ann)"
+    assert latest.reason == "rollback from version 2: complaints"
+
+
+def test_the_challenger_is_one_and_the_champion_is_none(
+    champion: ModelVersion, make_version: Versions
+) -> None:
+    first, second = make_version(2), make_version(3)
+    set_challenger(first)
+    set_challenger(second)
+    stages = dict(ModelVersion.objects.values_list("version", "stage"))
+    assert stages == {1: "champion", 2: "candidate", 3: "challenger"}
+    with pytest.raises(ModelingError, match="is the champion"):
+        set_challenger(champion)
+    set_challenger(None, champion.scheme)
+    assert not ModelVersion.objects.filter(stage="challenger").exists()
+
+
+def test_aliases_that_a_crash_left_behind_are_put_right(
+    tiny_model: Any, make_version: Versions, scheme: LabelScheme, mlflow_store: Settings
+) -> None:
+    import mlflow
+
+    numbers = [
+        registry.register(tiny_model, scheme_key="sentiment", parameters={}, metrics={}).version
+        for _ in range(2)
+    ]
+    registry.set_alias("sentiment", "champion", numbers[0])
+    registry.set_alias("sentiment", "challenger", numbers[1])
+    make_version(numbers[0], stage="archived")
+    make_version(numbers[1], stage="champion")
+    for _ in range(2):
+        sync_alias(scheme)
+        model = mlflow.MlflowClient().get_registered_model("sentiment")
+        assert {name: int(number) for name, number in model.aliases.items()} == {
+            "champion": numbers[1]
+        }
+
+
+@pytest.mark.django_db(transaction=True)
+def test_requests_go_on_across_promotions_and_none_fails(
+    champion: ModelVersion, make_version: Versions
+) -> None:
+    answers: list[list[str]] = [[] for _ in range(3)]
+    errors: list[Exception] = []
+    stop = threading.Event()
+
+    def ask(mine: list[str]) -> None:
+        try:
+            while not stop.is_set():
+                served = serving.champion()
+                (item,) = served.classify(["the food awful today"])
+                assert item.label == "negative"
+                mine.append(served.version)
+        except Exception as error:  # handed to the test
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=ask, args=(mine,)) for mine in answers]
+    for thread in threads:
+        thread.start()
+    for number in (2, 3):
+        promote(make_version(number))
+        deadline = time.monotonic() + 5
+        while not all(mine and mine[-1] == str(number) for mine in answers) and not errors:
+            assert time.monotonic() < deadline, [mine[-1:] for mine in answers]
+            time.sleep(0.05)
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+    assert errors == []
+    for mine in answers:
+        # From one version to the next, never back.
+        assert [key for key, _ in itertools.groupby(mine)] == ["1", "2", "3"]

@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from modeling.exceptions import ModelingError
+from modeling.management.versions import command_line_actor, find_scheme
 from modeling.models import LabelScheme
 from modeling.services.promote import rollback
 
@@ -15,13 +16,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--scheme", default=LabelScheme.DEFAULT_KEY)
+        parser.add_argument("--reason", default="", help="Kept in the promotion ledger.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        scheme = LabelScheme.objects.filter(key=options["scheme"]).first()
-        if scheme is None:
-            raise CommandError(f"no scheme has the key {options['scheme']!r}", returncode=2)
+        scheme = find_scheme(options["scheme"])
         try:
-            version = rollback(scheme)
+            version = rollback(scheme, actor=command_line_actor(), reason=options["reason"])
         except ModelingError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"version {version.version} is the champion again")
