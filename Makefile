@@ -60,6 +60,22 @@ bench: $(VENV)/.dev ## Run the benchmarks (BENCH_DATA names the folder of public
 bench-starter: $(VENV)/.dev ## Train the starter model and judge it on real posts, beside baselines
 	$(BIN)/python -m tests.benchmarks.starter $(ARGS)
 
+.PHONY: bench-accuracy
+bench-accuracy: $(VENV)/.dev ## Train on 47,335 public posts and judge on 2,000 (minutes to an hour)
+	$(BIN)/python -m tests.benchmarks.accuracy $(ARGS)
+
+.PHONY: lint-deploy
+lint-deploy: $(VENV)/.dev ## Check Dockerfile, compose, Kubernetes, Prometheus, Grafana and workflow files
+	$(BIN)/python -m pytest tests/site/test_deploy.py $(ARGS)
+
+.PHONY: stack
+stack: $(VENV)/.dev ## Start every service of docker-compose.yml from packages, without Docker (Ctrl-C stops)
+	$(BIN)/python -m deploy.stack --port $(PORT) $(ARGS)
+
+.PHONY: chaos
+chaos: $(VENV)/.dev ## Kill, restart and take away each part of the stack under load; say what users saw
+	$(BIN)/python -m tests.stack.chaos $(ARGS)
+
 .PHONY: clean
 clean: ## Remove the environment and everything that the program has written
 	rm -rf $(VENV) var
