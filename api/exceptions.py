@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
 from http import HTTPStatus
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import DatabaseError, IntegrityError
 from django.http import Http404, HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from modeling.exceptions import (
     EngineOverloaded,
+    GateRefused,
     ModelingError,
     ModelUnavailable,
     NoChampion,
@@ -33,6 +36,7 @@ STATUS_OF: tuple[tuple[type[Exception], int], ...] = (
     (IntegrityError, status.HTTP_409_CONFLICT),
     (DatabaseError, status.HTTP_503_SERVICE_UNAVAILABLE),
     (TrainingInProgress, status.HTTP_409_CONFLICT),
+    (GateRefused, status.HTTP_409_CONFLICT),
     (ModelingError, status.HTTP_400_BAD_REQUEST),
 )
 
@@ -109,7 +113,8 @@ def _flatten(detail: Any, path: str = "") -> Iterator[dict[str, str]]:
         yield {"field": path, "detail": f"{path}: {detail}" if path else str(detail)}
 
 
-def _answer(request: HttpRequest, code: int, detail: str) -> HttpResponse:
+def problem_response(request: HttpRequest, code: int, detail: str) -> HttpResponse:
+    """A problem where no view of the REST framework answers; a page for a browser."""
     if "text/html" in request.headers.get("Accept", ""):
         return HttpResponse(
             f"<!doctype html><title>{code}</title><h1>{HTTPStatus(code).phrase}</h1>"
@@ -119,13 +124,45 @@ def _answer(request: HttpRequest, code: int, detail: str) -> HttpResponse:
     return HttpResponse(json.dumps(problem(code, detail)), status=code, content_type=CONTENT_TYPE)
 
 
+View = Callable[[HttpRequest], HttpResponse]
+
+
+def safe_only(view: View) -> View:
+    """Answers GET and HEAD, tells OPTIONS so, and refuses the rest with a problem."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest) -> HttpResponse:
+        if request.method in {"GET", "HEAD"}:
+            return view(request)
+        if request.method == "OPTIONS":
+            response = HttpResponse(status=HTTPStatus.NO_CONTENT)
+        else:
+            response = problem_response(request, 405, f"Method {request.method} is not allowed.")
+        response["Allow"] = "GET, HEAD, OPTIONS"
+        return response
+
+    return csrf_exempt(guarded)
+
+
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _answer(request, 400, "The request cannot be understood.")
+    if isinstance(exception, RequestDataTooBig):
+        return problem_response(request, 413, PayloadTooLarge.default_detail)
+    return problem_response(request, 400, "The request cannot be understood.")
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return problem_response(request, 403, "This takes a permission that you do not have.")
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    return problem_response(
+        request, 403, "The CSRF token is missing or wrong: load the page again and retry."
+    )
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _answer(request, 404, "Nothing is at this address; GET / lists the routes.")
+    return problem_response(request, 404, "Nothing is at this address; GET / lists the routes.")
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return _answer(request, 500, "Something went wrong here; the log says what.")
+    return problem_response(request, 500, "Something went wrong here; the log says what.")

@@ -9,7 +9,7 @@ import django_filters as filters
 from django.db.models import Q, QuerySet
 
 from ingestion.models import DailyUsage, Gap, Post, Stream, source_choices
-from modeling.models import Annotation, Category, ModelVersion, Prediction
+from modeling.models import Annotation, Category, ModelVersion, Prediction, Promotion
 
 
 class StreamFilter(filters.FilterSet):
@@ -103,3 +103,15 @@ class ModelVersionFilter(filters.FilterSet):
     class Meta:
         model = ModelVersion
         fields = ["scheme", "stage"]
+
+
+class PromotionFilter(filters.FilterSet):
+    scheme = filters.CharFilter(field_name="scheme__key")
+    at = filters.IsoDateTimeFilter(method="serving_at", label="what served at this moment")
+
+    class Meta:
+        model = Promotion
+        fields = ["scheme", "at"]
+
+    def serving_at(self, lines: Any, name: str, value: datetime) -> Any:
+        return lines.at(value)

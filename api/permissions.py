@@ -7,29 +7,52 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.http import HttpRequest
+from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
+
+from api.authentication import bearer
+from api.models import ApiToken
 
 if TYPE_CHECKING:
     # DRF loads this module while it loads its views.
     from rest_framework.views import APIView
 
+Scope = ApiToken.Scope
+
+
+def scope_of(request: Request, view: APIView) -> str:
+    """What a token needs: the view's `scope`; else read to read, `write_scope` (admin) to write."""
+    if (scope := getattr(view, "scope", None)) is not None:
+        return str(scope)
+    if request.method in SAFE_METHODS:
+        return Scope.READ
+    return str(getattr(view, "write_scope", Scope.ADMIN))
+
 
 class IsAllowed(BasePermission):
-    """Everybody where the API is open (API_REQUIRE_AUTH off), else whoever signed in."""
+    """Everybody where the API is open (API_REQUIRE_AUTH off), else whoever signed in, and tokens
+    of the scope."""
+
+    message = "This takes a permission, or a token of another scope."
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        return not settings.API_REQUIRE_AUTH or bool(request.user.is_authenticated)
+        if not settings.API_REQUIRE_AUTH:
+            return True
+        if isinstance(request.auth, ApiToken):
+            return request.auth.allows(scope_of(request, view))
+        return bool(request.user.is_authenticated)
 
 
 class MayWrite(IsAllowed):
     """Reading as IsAllowed; writing takes the permission that the view names in
-    `write_permission`, except where the API is open."""
+    `write_permission`, or a token of its scope, except where the API is open."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         if not super().has_permission(request, view):
             return False
-        if request.method in SAFE_METHODS or not settings.API_REQUIRE_AUTH:
+        is_settled = not settings.API_REQUIRE_AUTH or isinstance(request.auth, ApiToken)
+        if request.method in SAFE_METHODS or is_settled:
             return True
         return bool(request.user.has_perm(view.write_permission))  # type: ignore[attr-defined]
 
@@ -37,20 +60,33 @@ class MayWrite(IsAllowed):
 class IsSignedIn(IsAllowed):
     """Reading as IsAllowed; writing takes a name, even where the API is open."""
 
-    message = "Sign in first: a label needs to know who gave it."
+    message = "Sign in or send a token first: a label needs to know who gave it."
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         if request.method in SAFE_METHODS:
             return super().has_permission(request, view)
+        if isinstance(request.auth, ApiToken):
+            return request.auth.allows(scope_of(request, view))
         return request.user.is_authenticated and request.user.has_perm("modeling.add_annotation")
 
 
+def may_read(request: HttpRequest) -> bool:
+    """Whether a request outside the REST framework may see what the API's readers see."""
+    if not settings.API_REQUIRE_AUTH or request.user.is_authenticated:
+        return True
+    try:
+        token = bearer(request)
+    except AuthenticationFailed:
+        return False
+    return token is not None and token.allows(Scope.READ)
+
+
 def may_scrape(request: HttpRequest) -> bool:
-    """Metrics go to signed-in users and to the networks of METRICS_NETWORKS.
+    """Metrics go to readers and to the networks of METRICS_NETWORKS.
 
     A forwarded request hides where it comes from and counts as foreign.
     """
-    if not settings.API_REQUIRE_AUTH or request.user.is_authenticated:
+    if may_read(request):
         return True
     if "X-Forwarded-For" in request.headers:
         return False

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.auth.models import User
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema
-from rest_framework import mixins, status, viewsets
+from rest_framework import mixins, viewsets
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -15,7 +16,7 @@ from rest_framework.serializers import BaseSerializer
 
 from api import filters, serializers
 from api.pagination import NewestFirst
-from api.permissions import IsSignedIn, MayWrite
+from api.permissions import IsSignedIn, MayWrite, Scope
 from ingestion.models import Post
 from modeling.models import (
     Annotation,
@@ -24,11 +25,12 @@ from modeling.models import (
     LabelScheme,
     ModelVersion,
     Prediction,
+    Promotion,
     QualityReport,
     TrainingRun,
 )
 from modeling.services.annotate import annotate
-from modeling.services.promote import promote
+from modeling.services.promote import promote, rollback
 
 
 class ReadOnly(viewsets.ReadOnlyModelViewSet):
@@ -68,6 +70,7 @@ class AnnotationViewSet(mixins.CreateModelMixin, ReadOnly):
     serializer_class = serializers.AnnotationSerializer
     filterset_class = filters.AnnotationFilter
     permission_classes = [IsSignedIn]
+    write_scope = Scope.ANNOTATE
 
     def perform_create(self, serializer: BaseSerializer) -> None:
         data: dict[str, Any] = serializer.validated_data
@@ -94,14 +97,47 @@ class ModelVersionViewSet(ReadOnly):
     permission_classes = [MayWrite]
     write_permission = "modeling.change_modelversion"
 
-    @extend_schema(request=None, responses={200: serializers.ModelVersionSerializer})
+    @extend_schema(
+        request=serializers.PromoteRequest, responses=serializers.ModelVersionSerializer
+    )
     @action(detail=True, methods=["post"])
     def promote(self, request: Request, pk: str | None = None) -> Response:
-        """Make this version the champion."""
+        """Make this version the champion, if the gate lets it: 409 with the figures if not."""
+        asked = serializers.PromoteRequest(data=request.data)
+        asked.is_valid(raise_exception=True)
         version = self.get_object()
-        user = request.user if request.user.is_authenticated else None
-        promote(version, by=user, reason="promoted over the API")
-        return Response(self.get_serializer(version).data, status=status.HTTP_200_OK)
+        promote(version, **_who(request), **asked.validated_data)
+        return Response(self.get_serializer(version).data)
+
+    @extend_schema(
+        request=serializers.RollbackRequest,
+        responses=serializers.ModelVersionSerializer,
+        filters=False,
+    )
+    @action(detail=False, methods=["post"], pagination_class=None)
+    def rollback(self, request: Request) -> Response:
+        """Make the champion before the present one serve again."""
+        asked = serializers.RollbackRequest(data=request.data)
+        asked.is_valid(raise_exception=True)
+        scheme = LabelScheme.objects.filter(key=asked.validated_data["scheme"]).first()
+        if scheme is None:
+            raise ValidationError({"scheme": "There is no such scheme."})
+        version = rollback(scheme, **_who(request), reason=asked.validated_data["reason"])
+        return Response(self.get_serializer(version).data)
+
+
+def _who(request: Request) -> dict[str, Any]:
+    """Whom the promotion ledger names."""
+    user = request.user if isinstance(request.user, User) else None
+    return {"by": user, "actor": "" if user is not None else "API"}
+
+
+class PromotionViewSet(ReadOnly):
+    """The ledger: what served from when on, by whom and why. `at` asks what served at a moment."""
+
+    queryset = Promotion.objects.select_related("scheme", "version", "previous")
+    serializer_class = serializers.PromotionSerializer
+    filterset_class = filters.PromotionFilter
 
 
 class TrainingRunViewSet(ReadOnly):

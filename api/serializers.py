@@ -12,8 +12,10 @@ from modeling.models import (
     Annotation,
     Category,
     Experiment,
+    LabelScheme,
     ModelVersion,
     Prediction,
+    Promotion,
     QualityReport,
     TrainingRun,
 )
@@ -159,10 +161,33 @@ class ModelVersionSerializer(serializers.ModelSerializer):
             "validation_size",
             "test_size",
             "forgotten_posts",
+            "gate",
             "run_id",
             "created_at",
             "promoted_at",
         ]
+
+
+class PromoteRequest(StrictSerializer):
+    reason = serializers.CharField(max_length=400, default="", allow_blank=True)
+    override = serializers.BooleanField(
+        default=False, help_text="Promote what the gate refuses; needs a reason."
+    )
+
+
+class RollbackRequest(StrictSerializer):
+    scheme = serializers.SlugField(default=LabelScheme.DEFAULT_KEY)
+    reason = serializers.CharField(max_length=400, default="", allow_blank=True)
+
+
+class PromotionSerializer(serializers.ModelSerializer):
+    scheme = serializers.CharField(source="scheme.key")
+    version = serializers.IntegerField(source="version.version")
+    previous = serializers.IntegerField(source="previous.version", default=None)
+
+    class Meta:
+        model = Promotion
+        fields = ["id", "scheme", "version", "previous", "actor", "reason", "promoted_at"]
 
 
 class TrainingRunSerializer(serializers.ModelSerializer):
@@ -200,6 +225,7 @@ class QualityReportSerializer(serializers.ModelSerializer):
             "post_count",
             "summary",
             "statistics",
+            "accuracy",
             "has_drift",
             "created_at",
         ]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from django.db import transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseForbidden, JsonResponse
-from django.views.decorators.http import require_safe
+from django.db import DatabaseError, transaction
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django_prometheus.exports import ExportToDjangoView
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import status
+from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,6 +18,8 @@ from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from api import health, permissions
+from api.exceptions import problem_response, safe_only
+from api.permissions import Scope
 from api.serializers import (
     BatchRequest,
     BatchResult,
@@ -68,6 +70,8 @@ def _as_result(item: Classification) -> dict[str, Any]:
 class PredictView(APIView):
     """Classify one text."""
 
+    scope = Scope.PREDICT
+
     @extend_schema(
         request=PredictRequest,
         responses={200: PredictionResult},
@@ -91,6 +95,8 @@ class PredictView(APIView):
 
 class PredictBatchView(APIView):
     """Classify 1 to 1,000 texts; predictions come in their order."""
+
+    scope = Scope.PREDICT
 
     @extend_schema(
         request=BatchRequest,
@@ -162,39 +168,52 @@ class DataQualityView(APIView):
             return Response(
                 {"status": "no_report", "detail": "The first report comes within an hour."}
             )
-        verdict = "drift" if report.has_drift else "ok"
+        verdict = report.summary.get("verdict", "drift" if report.has_drift else "ok")
         return Response({"status": verdict, **QualityReportSerializer(report).data})
 
 
 class HealthView(APIView):
-    """200 while the service can answer predictions, else 503."""
+    """200 while the service can answer predictions, else 503. What is wrong, readers are told."""
 
     permission_classes = [AllowAny]
-    authentication_classes = []
+    throttle_classes = []
+
+    def perform_authentication(self, request: Request) -> None:
+        """Not yet: whoever asks, and whatever they carry, is told the status."""
 
     @extend_schema(responses={200: OpenApiResponse(), 503: OpenApiResponse()})
     def get(self, request: Request) -> Response:
         state = health.check()
         is_down = state["status"] == "unavailable"
+        if not self._may_see_details(request):
+            state = {"status": state["status"]}
         return Response(
             state, status=status.HTTP_503_SERVICE_UNAVAILABLE if is_down else status.HTTP_200_OK
         )
+
+    def _may_see_details(self, request: Request) -> bool:
+        try:
+            return permissions.IsAllowed().has_permission(request, self)
+        except (AuthenticationFailed, DatabaseError):
+            return False
 
 
 def _scheme() -> LabelScheme:
     return LabelScheme.objects.get(key=LabelScheme.DEFAULT_KEY)
 
 
-@require_safe
+@safe_only
 def information(request: HttpRequest) -> JsonResponse:
     """What is here, for programs that ask for `/`."""
     return JsonResponse({"name": "Live sentiment", "routes": ROUTES})
 
 
-@require_safe
+@safe_only
 def metrics(request: HttpRequest) -> HttpResponse:
     """Prometheus metrics of this process, or of all with PROMETHEUS_MULTIPROC_DIR."""
     if not permissions.may_scrape(request):
-        return HttpResponseForbidden("Metrics are open to signed-in users and METRICS_NETWORKS.\n")
+        return problem_response(
+            request, 403, "Metrics are open to METRICS_NETWORKS, tokens that read, and sessions."
+        )
     response: HttpResponse = ExportToDjangoView(request)
     return response

@@ -1,0 +1,44 @@
+"""Who asks: a program with a token, or somebody who has signed in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.contrib.auth.models import User
+from django.http import HttpRequest
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+
+from api import tokens
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+    from api.models import ApiToken
+
+REALM = "Live sentiment"
+
+
+class TokenAuthentication(BaseAuthentication):
+    """`Authorization: Bearer …`. First of all, so that a stranger is told 401 and how to ask."""
+
+    def authenticate(self, request: Request) -> tuple[User, ApiToken] | None:
+        token = bearer(request._request)
+        return None if token is None else (token.user, token)
+
+    def authenticate_header(self, request: Request) -> str:
+        return f'Bearer realm="{REALM}"'
+
+
+def bearer(request: HttpRequest) -> ApiToken | None:
+    """The token that a request carries, None when it carries none.
+
+    Raises AuthenticationFailed for one that is unknown, expired or revoked: which, it does not say.
+    """
+    words = request.headers.get("Authorization", "").split()
+    if not words or words[0].lower() != "bearer":
+        return None
+    token = tokens.find(words[1]) if len(words) == 2 else None
+    if token is None:
+        raise AuthenticationFailed("The token is not valid: unknown, expired or revoked.")
+    return token

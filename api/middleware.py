@@ -1,0 +1,65 @@
+"""What every request carries: an id, through the logs and back, and what is left of its limit."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from uuid import uuid4
+
+from asgiref.sync import iscoroutinefunction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.decorators import sync_and_async_middleware
+
+HEADER = "X-Request-ID"
+# What would break a log line, or a header, is replaced by an id of our own.
+_ACCEPTABLE = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_current: ContextVar[str] = ContextVar("request_id", default="")
+
+
+def request_id_of(given: str) -> str:
+    """The caller's id where it is harmless, else a new one."""
+    return given if _ACCEPTABLE.fullmatch(given) else uuid4().hex
+
+
+class RequestIdFilter(logging.Filter):
+    """Gives log records `request`: the id in brackets, empty outside requests."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        request_id = _current.get()
+        record.request = f" [{request_id}]" if request_id else ""
+        return True
+
+
+@sync_and_async_middleware
+def request_id(
+    get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]],
+) -> Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]:
+    """Takes `X-Request-ID` or makes one; sends it back with the rate limit's headers."""
+
+    def begin(request: HttpRequest) -> str:
+        given = request_id_of(request.headers.get(HEADER, ""))
+        _current.set(given)
+        return given
+
+    def end(request: HttpRequest, response: HttpResponseBase, given: str) -> HttpResponseBase:
+        response[HEADER] = given
+        if (allowance := getattr(request, "allowance", None)) is not None:
+            allowance.write(response)
+        return response
+
+    if iscoroutinefunction(get_response):
+
+        async def asynchronous(request: HttpRequest) -> HttpResponseBase:
+            given = begin(request)
+            return end(request, await get_response(request), given)
+
+        return asynchronous
+
+    def synchronous(request: HttpRequest) -> HttpResponseBase:
+        given = begin(request)
+        return end(request, get_response(request), given)  # type: ignore[arg-type]
+
+    return synchronous
