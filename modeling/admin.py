@@ -9,14 +9,16 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
 from django.db.models import Count, Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.text import Truncator
 
 from ingestion.admin import EXCERPT, PostAdmin, ReadOnly
 from ingestion.models import Post
-from modeling.exceptions import ModelingError
+from modeling.exceptions import GateRefused, ModelingError
+from modeling.ml.artifact import ArtifactError
 from modeling.models import (
     Annotation,
     Category,
@@ -28,6 +30,7 @@ from modeling.models import (
     QualityReport,
     TrainingRun,
 )
+from modeling.presenters import verdict_html
 from modeling.selectors import versions_of
 from modeling.services.annotate import annotate, annotate_many
 from modeling.services.promote import promote
@@ -230,12 +233,28 @@ class AnnotationAdmin(admin.ModelAdmin):
         return badge(annotation.category)
 
 
+class PromoteForm(forms.Form):
+    """Asks for a reason, which the ledger keeps; what the gate refuses takes one."""
+
+    reason = forms.CharField(required=False, max_length=400, widget=forms.TextInput({"size": 80}))
+    override = forms.BooleanField(
+        required=False, label="Promote it even if the gate refuses it (say why above)"
+    )
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if data.get("override") and not data.get("reason"):
+            self.add_error("reason", "Say why the gate is overridden.")
+        return data
+
+
 @admin.register(ModelVersion)
 class ModelVersionAdmin(ReadOnly):
     list_display = [
         "version",
         "scheme",
         "stage",
+        "outcome",
         "macro_recall",
         "accuracy",
         "train_size",
@@ -247,23 +266,57 @@ class ModelVersionAdmin(ReadOnly):
     list_filter = ["stage", "scheme"]
     list_select_related = ["scheme"]
     actions = ["promote_selected"]
+    exclude = ["gate"]
+    readonly_fields = ["verdict"]
 
     def has_promote_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("modeling.change_modelversion")
 
-    @admin.action(description="Promote to champion", permissions=["promote"])
-    def promote_selected(self, request: HttpRequest, queryset: QuerySet[ModelVersion]) -> None:
+    @admin.action(description="Promote to champion …", permissions=["promote"])
+    def promote_selected(
+        self, request: HttpRequest, queryset: QuerySet[ModelVersion]
+    ) -> HttpResponse | None:
+        """Shows the gate's verdict and asks, then promotes."""
         if queryset.count() != 1:
             self.message_user(request, "Select exactly one version.", messages.ERROR)
-            return
-        version = queryset.get()
+            return None
+        version = queryset.select_related("scheme").get()
+        if "confirmed" not in request.POST:
+            return self._ask(request, version, PromoteForm())
+        form = PromoteForm(request.POST)
+        if not form.is_valid():
+            return self._ask(request, version, form)
         try:
-            entry = promote(version, by=_user(request), reason="promoted in the admin")
-        except ModelingError as error:
+            entry = promote(version, by=_user(request), **form.cleaned_data)
+        except GateRefused as error:
+            # It may have been judged just now: the page shows the new verdict.
+            form.add_error("override", str(error))
+            return self._ask(request, version, form)
+        except (ModelingError, ArtifactError) as error:
             self.message_user(request, str(error), messages.ERROR)
-            return
+            return None
         outcome = "is the champion now" if entry else "is the champion already"
         self.message_user(request, f"Version {version.version} {outcome}.")
+        return None
+
+    def _ask(self, request: HttpRequest, version: ModelVersion, form: PromoteForm) -> HttpResponse:
+        champion = ModelVersion.objects.champions().filter(scheme=version.scheme_id).first()
+        context = {
+            **admin.site.each_context(request),
+            "version": version,
+            "champion": champion,
+            "verdict": verdict_html(version.gate),
+            "form": form,
+        }
+        return TemplateResponse(request, "admin/modeling/promote.html", context)
+
+    @admin.display(description="gate's verdict")
+    def verdict(self, version: ModelVersion) -> str:
+        return verdict_html(version.gate)
+
+    @admin.display(description="gate")
+    def outcome(self, version: ModelVersion) -> str:
+        return _outcome(version.gate)
 
     @admin.display(description="macro recall")
     def macro_recall(self, version: ModelVersion) -> str:
@@ -277,6 +330,10 @@ class ModelVersionAdmin(ReadOnly):
 def _figure(version: ModelVersion, name: str) -> str:
     value = version.metrics.get("test", {}).get(name)
     return "–" if value is None else f"{value:.3f}"
+
+
+def _outcome(gate: dict[str, Any]) -> str:
+    return "–" if not gate else "passed" if gate.get("passed") else "refused"
 
 
 class CategoryInline(admin.TabularInline):
@@ -302,6 +359,12 @@ class TrainingRunAdmin(ReadOnly):
     list_display = ["id", "scheme", "status", "progress_percent", "message", "reason", "created_at"]
     list_filter = ["status", "is_automatic", "scheme"]
     list_select_related = ["scheme"]
+    exclude = ["gate"]
+    readonly_fields = ["verdict"]
+
+    @admin.display(description="gate's verdict")
+    def verdict(self, run: TrainingRun) -> str:
+        return verdict_html(run.gate)
 
     @admin.display(description="progress", ordering="progress")
     def progress_percent(self, run: TrainingRun) -> str:
@@ -310,15 +373,41 @@ class TrainingRunAdmin(ReadOnly):
 
 @admin.register(Promotion)
 class PromotionAdmin(ReadOnly):
-    list_display = ["promoted_at", "version", "previous", "promoted_by", "reason"]
-    list_select_related = ["version", "previous", "promoted_by"]
+    list_display = ["promoted_at", "scheme", "version", "previous", "actor", "reason"]
+    list_filter = ["scheme", "promoted_at"]
+    list_select_related = ["scheme", "version", "previous"]
 
 
 @admin.register(QualityReport)
 class QualityReportAdmin(ReadOnly):
-    list_display = ["created_at", "scheme", "post_count", "has_drift", "model_version"]
+    list_display = [
+        "created_at",
+        "scheme",
+        "post_count",
+        "verdict",
+        "estimated_accuracy",
+        "true_accuracy",
+        "model_version",
+    ]
     list_filter = ["has_drift", "scheme"]
     list_select_related = ["scheme", "model_version"]
+
+    @admin.display(description="verdict", ordering="has_drift")
+    def verdict(self, report: QualityReport) -> str:
+        return str(report.summary.get("verdict", "–"))
+
+    @admin.display(description="estimated accuracy")
+    def estimated_accuracy(self, report: QualityReport) -> str:
+        if "estimated" not in (told := report.accuracy):
+            return "–"
+        shown = f"{told['estimated']:.1%} ({told['low']:.1%} – {told['high']:.1%})"
+        return shown if told["is_trusted"] else f"{shown}, not to be trusted"
+
+    @admin.display(description="true accuracy")
+    def true_accuracy(self, report: QualityReport) -> str:
+        if "true" not in (told := report.accuracy):
+            return "–"
+        return f"{told['true']:.1%} of {told['labelled']} labelled posts"
 
 
 @admin.register(Experiment)

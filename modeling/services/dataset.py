@@ -26,7 +26,11 @@ MINIMUM_A_CATEGORY = 15
 # Rows a query: below SQLite's limit of parameters.
 CHUNK = 500
 
-STARTER = Origin(languages=frozenset({"en"}), sources=frozenset({"starter"}))
+# By the origin of a text that no stored post says.
+WITHOUT_POSTS = {
+    "starter": Origin(languages=frozenset({"en"}), sources=frozenset({"starter"})),
+    "file": Origin(sources=frozenset({"file"})),
+}
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,7 @@ def _split(by_text: dict[str, _Entry], labels: tuple[str, ...]) -> Dataset:
         name: ([], []) for name in ("train", "validation", "test")
     }
     posts: dict[int, str] = {}
-    test_posts: list[set[int]] = []
+    held_out: list[_Entry] = []
     seal = hashlib.sha256()
     # Sorted by hash: the order of rows in the database must not change the model.
     for key in sorted(by_text):
@@ -180,7 +184,7 @@ def _split(by_text: dict[str, _Entry], labels: tuple[str, ...]) -> Dataset:
         numbers.append(labels.index(entry.label))
         posts |= dict.fromkeys(entry.posts, split)
         if split == "test":
-            test_posts.append(entry.posts)
+            held_out.append(entry)
     return Dataset(
         labels,
         train=Labelled(*sets["train"]),
@@ -188,14 +192,14 @@ def _split(by_text: dict[str, _Entry], labels: tuple[str, ...]) -> Dataset:
         test=Labelled(*sets["test"]),
         digest=seal.hexdigest(),
         posts=posts,
-        meta=_origins(test_posts),
+        meta=_origins(held_out),
         origins=Counter(entry.origin for entry in by_text.values()),
     )
 
 
-def _origins(posts_of_texts: list[set[int]]) -> tuple[Origin, ...]:
-    """Where each text comes from, by the posts that say it; none: from the starter corpus."""
-    ids = sorted(set().union(*posts_of_texts))
+def _origins(entries: list[_Entry]) -> tuple[Origin, ...]:
+    """Where each text comes from, by the posts that say it, if there are any."""
+    ids = sorted(set().union(*(entry.posts for entry in entries)))
     rows: dict[int, tuple[str, str]] = {}
     streams: dict[int, set[str]] = defaultdict(set)
     for start in range(0, len(ids), CHUNK):
@@ -208,14 +212,14 @@ def _origins(posts_of_texts: list[set[int]]) -> tuple[Origin, ...]:
             streams[pk].add(name)
     return tuple(
         Origin(
-            languages=frozenset(rows[pk][0] for pk in posts if pk in rows),
-            sources=frozenset(rows[pk][1] for pk in posts if pk in rows),
-            streams=frozenset(name for pk in posts for name in streams.get(pk, ())),
-            posts=frozenset(posts),
+            languages=frozenset(rows[pk][0] for pk in entry.posts if pk in rows),
+            sources=frozenset(rows[pk][1] for pk in entry.posts if pk in rows),
+            streams=frozenset(name for pk in entry.posts for name in streams.get(pk, ())),
+            posts=frozenset(entry.posts),
         )
-        if posts
-        else STARTER
-        for posts in posts_of_texts
+        if entry.posts
+        else WITHOUT_POSTS[entry.origin]
+        for entry in entries
     )
 
 

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from ingestion.models import Post
-from modeling.models import Annotation, LabelScheme, ModelVersion
+from modeling.models import Annotation, LabelScheme, ModelVersion, Promotion
 from modeling.services import classify
 
 pytestmark = pytest.mark.django_db
@@ -78,7 +78,7 @@ def test_a_label_is_added_and_can_be_found(
     assert "post 0 awful" in listed
 
 
-def test_a_version_is_promoted(
+def test_a_version_is_promoted_after_a_look_at_the_verdict(
     boss: Client, champion: ModelVersion, make_version: Callable[..., ModelVersion]
 ) -> None:
     other = make_version(2)
@@ -86,8 +86,36 @@ def test_a_version_is_promoted(
     both = {"action": "promote_selected", "_selected_action": [champion.pk, other.pk]}
     assert "Select exactly one version." in boss.post(path, both, follow=True).content.decode()
     one = {"action": "promote_selected", "_selected_action": [other.pk]}
-    assert "Version 2 is the champion now." in boss.post(path, one, follow=True).content.decode()
-    assert ModelVersion.objects.champions().get() == other
+    assert "in the place of version 1" in boss.post(path, one).content.decode()
+    assert ModelVersion.objects.champions().get() == champion
+    yes = {**one, "confirmed": "yes", "reason": "sounder on irony"}
+    assert "Version 2 is the champion now." in boss.post(path, yes, follow=True).content.decode()
+    entry = Promotion.objects.get()
+    assert (entry.version, entry.actor, entry.reason) == (other, "boss", "sounder on irony")
+
+
+def test_overriding_the_gate_takes_a_reason(
+    boss: Client, champion: ModelVersion, make_version: Callable[..., ModelVersion]
+) -> None:
+    check = {
+        **{"name": "slices", "passed": False, "value": -0.2, "threshold": -0.05},
+        "sentence": "<b>emoji</b> falls",
+    }
+    gate = {"passed": False, "reason": "emoji falls", "champion": 1, "checks": [check]}
+    digests = {name: d for name, d in champion.artifact_digests.items() if "json" not in name}
+    other = make_version(2, gate=gate, artifact_digests=digests)
+    path = reverse("admin:modeling_modelversion_changelist")
+    one = {"action": "promote_selected", "_selected_action": [other.pk], "confirmed": "yes"}
+    page = boss.post(path, one).content.decode()
+    assert "the gate refuses version 2: emoji falls" in page
+    assert "✗ failed" in page and "&lt;b&gt;emoji&lt;/b&gt; falls" in page
+    page = boss.post(path, {**one, "override": "on"}).content.decode()
+    assert "Say why the gate is overridden." in page
+    assert not Promotion.objects.exists()
+    boss.post(path, {**one, "override": "on", "reason": "labels are wrong"})
+    assert Promotion.objects.get().reason == "gate overridden: labels are wrong"
+    shown = boss.get(reverse("admin:modeling_modelversion_change", args=[other.pk]))
+    assert "✗ failed" in shown.content.decode()
 
 
 def test_a_viewer_sees_no_label_action_and_cannot_promote(
@@ -119,7 +147,7 @@ def test_a_viewer_who_sends_the_actions_anyway_changes_nothing(
         ("ingestion_post", "label_sentiment_neutral", posts[0].pk),
         ("modeling_modelversion", "promote_selected", other.pk),
     ):
-        data = {"action": action, "_selected_action": [row]}
+        data = {"action": action, "_selected_action": [row], "confirmed": "yes"}
         client.post(reverse(f"admin:{model}_changelist"), data)
     category = scheme.categories.get(key="positive").pk
     page = reverse("admin:ingestion_post_change", args=[posts[0].pk])
