@@ -97,12 +97,18 @@ def missing() -> list[str]:
     return [PROGRAMS[service][1] for service in NEEDED if program(service) is None]
 
 
-def free_port(wanted: int) -> int:
-    """`wanted` where nobody listens on it, else another one below those of outgoing connections."""
+def free_port(wanted: int, taken: set[int]) -> int:
+    """`wanted` where nobody listens on it, else another one below those of outgoing connections.
+
+    Never one of `taken`, to which it is added.
+    """
     for port in (wanted, *(20_000 + secrets.randbelow(10_000) for _ in range(100))):
+        if port in taken:
+            continue
         with socket.socket() as probe, suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
+            taken.add(port)
             return port
     raise StackError("no free port of 100")
 
@@ -202,11 +208,15 @@ class Stack:
         self._variables = {**os.environ, **self._secrets(), **self._given}
         text = COMPOSE.read_text(encoding="utf-8")
         self._services: dict[str, dict[str, Any]] = yaml.safe_load(text)["services"]
+        self._taken: set[int] = set()
         self.ports = {
-            name: free_port(port if name == "proxy" else number) for name, number in PORTS.items()
+            name: self._port(port if name == "proxy" else number) for name, number in PORTS.items()
         }
 
     # --- What starts
+
+    def _port(self, wanted: int) -> int:
+        return free_port(wanted, self._taken)
 
     def _secrets(self) -> dict[str, str]:
         """Made once, kept beside the data that they open."""
@@ -249,7 +259,7 @@ class Stack:
         count = self._instances(service)
         for number in range(1, count + 1):
             name = f"{service}-{number}" if count > 1 else service
-            port = self.ports.get(service) or free_port(8100 + number)
+            port = self.ports.get(service) or self._port(8100 + number)
             counts = self.folder / "metrics" / name
             environment = {
                 **os.environ,
@@ -264,7 +274,7 @@ class Stack:
             }
             if "METRICS_PORT" in environment:
                 # One a process: they share a host here.
-                environment["METRICS_PORT"] = str(free_port(9100 + len(self.processes)))
+                environment["METRICS_PORT"] = str(self._port(9100 + len(self.processes)))
             process = self._process(name, service, ["deploy/entrypoint", *command], environment)
             process.ready = self._check_of(service, process)
             yield process
