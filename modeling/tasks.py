@@ -4,11 +4,13 @@ from contextlib import suppress
 from datetime import timedelta
 
 from celery import shared_task
+from celery.exceptions import Reject
+from celery.signals import worker_shutting_down
 from django.utils import timezone
 
 from modeling.exceptions import NoChampion
-from modeling.models import LabelScheme
-from modeling.services import classify, quality, retrain
+from modeling.models import LabelScheme, TrainingRun
+from modeling.services import classify, quality, retrain, runs
 from modeling.services import train as training
 
 # How far back the frequent sweep looks; older leftovers are `classify --pending`'s.
@@ -32,7 +34,17 @@ def classify_pending() -> int:
 
 @shared_task(name="modeling.train")
 def train(run_id: int) -> str:
-    return training.execute(run_id).status
+    status = training.execute(run_id).status
+    if status == TrainingRun.Status.INTERRUPTED and runs.stopping():
+        # Back to the queue: the next worker goes on from the checkpoint.
+        raise Reject(f"training run {run_id} was interrupted", requeue=True)
+    return status
+
+
+@worker_shutting_down.connect
+def stop_training(**kwargs: object) -> None:
+    """A worker that was asked to end waits for its tasks: a training must not take hours of it."""
+    runs.stop_all()
 
 
 @shared_task(name="modeling.check_quality")

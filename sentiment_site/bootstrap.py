@@ -11,7 +11,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from modeling.management.progress import training_bar
 from modeling.models import LabelScheme, ModelVersion
-from modeling.services import train
+from modeling.services import runs, train
 
 # Role → the permissions it holds, as (action, model) pairs.
 ROLES: dict[str, list[tuple[str, str]]] = {
@@ -102,7 +102,8 @@ def build_starter_model(out: Any) -> ModelVersion:
     if champion is not None:
         return champion
     print("==> Building the starter model (once)", file=out)
-    run = train.request_training(scheme, reason="starter model")
+    # An earlier start may have been cut short in the middle of it.
+    run = runs.recover_interrupted(scheme) or train.request_training(scheme, reason="starter model")
     with training_bar() as progress:
         train.execute(run.pk, progress=progress)
     version = ModelVersion.objects.champions().get(scheme=scheme)

@@ -19,9 +19,10 @@ from modeling.models import (
     Prediction,
     TrainingRun,
 )
+from modeling.services.runs import recover_interrupted
 from modeling.services.train import request_training
 
-# A run that has said nothing for so long is dead: its process was killed.
+# A run that nobody has taken for so long is not going to be.
 STALE = timedelta(minutes=15)
 # After a failed or rejected run the check waits: the same data would give the same end.
 COOL_DOWN = timedelta(hours=6)
@@ -46,10 +47,14 @@ class Decision:
 def check(scheme: LabelScheme, *, force: bool = False, by: User | None = None) -> Decision:
     """Queue a training when a trigger fires or `force` is set; the caller starts a new run.
 
-    At most one run of a scheme is active; asking during one returns that one.
+    At most one run of a scheme is active; asking during one returns that one. One that was cut
+    short goes on before anything new is asked for: it counts as new, for the caller to start.
     """
     _fail_stale_runs(scheme)
     triggers = evaluate_triggers(scheme)
+    if (waiting := recover_interrupted(scheme)) is not None:
+        reason = f"run {waiting.pk} was cut short at {waiting.progress:.0%} and goes on"
+        return Decision(TrainingRun.Status.QUEUED, triggers, waiting, is_new=True, reason=reason)
     if (active := _active(scheme)) is not None:
         return _during(active, triggers)
     fired = [name for name, trigger in triggers.items() if trigger["fired"]]
@@ -89,7 +94,11 @@ def evaluate_triggers(scheme: LabelScheme) -> dict[str, dict[str, Any]]:
     new_labels = (labels.since(since) if since else labels).values("post").distinct().count()
     confidence = _mean_confidence(champion)
     report = scheme.reports.first()
-    psi = max((e["psi"] for e in report.statistics.values()), default=None) if report else None
+    psi = (
+        max((e["psi"] for e in report.statistics.values() if "psi" in e), default=None)
+        if report
+        else None
+    )
     hours = _hours_since(since)
     return {
         "labels": _at_least(new_labels, settings.MIN_SAMPLES_FOR_RETRAIN),
@@ -140,14 +149,12 @@ def _mean_confidence(champion: ModelVersion | None) -> float | None:
 
 def _fail_stale_runs(scheme: LabelScheme) -> None:
     horizon = timezone.now() - STALE
-    stale = scheme.runs.filter(status__in=TrainingRun.ACTIVE)
-    running = stale.filter(status=TrainingRun.Status.RUNNING, heartbeat_at__lt=horizon)
-    queued = stale.filter(status=TrainingRun.Status.QUEUED, created_at__lt=horizon)
-    for runs, error in (
-        (running, "the process that trained has died"),
-        (queued, "no worker took the run: is one listening on the queue `train`?"),
-    ):
-        runs.update(status=TrainingRun.Status.FAILED, error=error, finished_at=timezone.now())
+    queued = scheme.runs.filter(status=TrainingRun.Status.QUEUED, created_at__lt=horizon)
+    queued.update(
+        status=TrainingRun.Status.FAILED,
+        error="no worker took the run: is one listening on the queue `train`?",
+        finished_at=timezone.now(),
+    )
 
 
 def _cooling_down(scheme: LabelScheme) -> datetime | None:

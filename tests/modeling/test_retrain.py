@@ -85,12 +85,30 @@ def test_after_a_failure_the_check_cools_down(
         assert retrain.check(scheme).is_new
 
 
-def test_a_run_whose_process_died_is_marked(champion: ModelVersion, scheme: LabelScheme) -> None:
-    old = timezone.now() - retrain.STALE - timedelta(minutes=1)
-    run = TrainingRun.objects.create(scheme=scheme, status="running", heartbeat_at=old)
-    retrain.check(scheme)
+def test_a_run_whose_process_died_is_there_to_be_taken_again(
+    champion: ModelVersion, scheme: LabelScheme
+) -> None:
+    old = timezone.now() - timedelta(minutes=3)
+    run = TrainingRun.objects.create(
+        scheme=scheme, status="running", heartbeat_at=old, worker="elsewhere:7", attempts=1
+    )
+    decision = retrain.check(scheme)
+    assert (decision.run, decision.status, decision.is_new) == (run, "queued", True)
     run.refresh_from_db()
-    assert run.status == "failed" and "died" in run.error
+    assert run.status == "interrupted" and "elsewhere:7 died" in run.error
+
+
+def test_a_run_whose_process_died_again_and_again_has_failed(
+    champion: ModelVersion, scheme: LabelScheme
+) -> None:
+    old = timezone.now() - timedelta(minutes=3)
+    run = TrainingRun.objects.create(
+        scheme=scheme, status="running", heartbeat_at=old, attempts=3, progress=0.4, message="epoch"
+    )
+    assert not retrain.check(scheme).is_new
+    run.refresh_from_db()
+    assert run.status == "failed"
+    assert run.error == "the process that trained died 3 times, the last time at 40%, epoch"
 
 
 def test_a_run_that_no_worker_took_is_marked(champion: ModelVersion, scheme: LabelScheme) -> None:
