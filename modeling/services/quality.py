@@ -2,114 +2,358 @@
 
 from __future__ import annotations
 
+import logging
+import random
 from collections import Counter
-from datetime import timedelta
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 import numpy as np
 from django.conf import settings
+from django.db.models import F
+from django.db.models.functions import Mod
 from django.utils import timezone
+from numpy.typing import NDArray
 
-from ingestion.signals import alert_raised
-from modeling import metrics
-from modeling.exceptions import NoChampion
-from modeling.ml import reference, text
-from modeling.models import LabelScheme, ModelVersion, Prediction, QualityReport
+from ingestion.services.alerts import close_alert, raise_alert
+from modeling import metrics, registry, serving
+from modeling.exceptions import NoChampion, RegistryError
+from modeling.ml import drift, features, text
+from modeling.ml.artifact import ArtifactError
+from modeling.ml.embedding import Embedder
+from modeling.ml.estimate import estimate_accuracy, wilson
+from modeling.ml.reference import Sample
+from modeling.models import (
+    Annotation,
+    LabelScheme,
+    ModelVersion,
+    Prediction,
+    QualityReport,
+    TrainingPost,
+)
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_WINDOW = timedelta(hours=24)
-# Features cost a tenth of a millisecond a post; beyond this many the picture does not change.
-SAMPLE = 2000
-# Below this many posts chance alone moves a ten-bin histogram past the threshold.
-MINIMUM_FOR_DRIFT = 200
+# Of a window, so many posts are counted, and so many different ones compared: embedding them
+# takes about three seconds on one core.
+SAMPLE = 5000
+COMPARED = 1000
+# Of fewer different posts, or against fewer known ones, nothing can be told.
+MINIMUM_WINDOW = 50
+MINIMUM_REFERENCE = 200
+# Labels come late; reports older than this keep the truth that they have.
+TRUTH_HORIZON = timedelta(days=30)
+MAXIMUM_LABELS = 50_000
+
+TOO_FEW, NO_REFERENCE = "too_few", "no_reference"
+
+
+class Row(NamedTuple):
+    """A classified post of the window."""
+
+    text: str
+    category: str
+    confidence: float
+    language: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A window against a reference. `verdict` is ok, drift, too_few or no_reference."""
+
+    verdict: str
+    statistics: Mapping[str, drift.Statistic]
+
+    @property
+    def has_drift(self) -> bool:
+        return self.verdict == "drift"
+
+    @property
+    def drifted(self) -> list[str]:
+        return [name for name, entry in self.statistics.items() if entry.is_drift]
 
 
 def build_report(scheme: LabelScheme, *, window: timedelta = DEFAULT_WINDOW) -> QualityReport:
-    """Judge the posts that were classified in the last `window` and store the report.
+    """Judge the posts that the champion classified in the last `window` and store the report.
 
-    Raises NoChampion when nothing serves. Drift raises an alert; its end closes it.
+    Raises NoChampion when nothing serves. Drift raises an alert; its end closes it. Earlier reports
+    are told what labels have come in since.
     """
     champion = ModelVersion.objects.champions().filter(scheme=scheme).first()
     if champion is None:
         raise NoChampion("no model serves yet: run `python manage.py bootstrap`")
     end = timezone.now()
     start = end - window
-    predictions = (
+    in_window = (
         Prediction.objects.serving().of_current_posts().filter(scheme=scheme, created_at__gte=start)
     )
-    rows = list(
-        predictions.order_by("-id").values_list(
-            "post__text", "category__key", "confidence", "post__lang", "post__source"
-        )[:SAMPLE]
-    )
-    statistics = _statistics(champion, rows)
+    rows = _sample(champion, start)
+    sample, embedder, problem = _reference(champion)
+    compared = _compare_rows(champion, rows, sample, embedder)
     report = QualityReport.objects.create(
         scheme=scheme,
         model_version=champion,
         window_start=start,
         window_end=end,
-        post_count=predictions.count(),
-        statistics=statistics,
-        summary=_summary(rows),
-        has_drift=any(entry["verdict"] == "drift" for entry in statistics.values()),
+        post_count=in_window.count(),
+        statistics={name: _as_json(entry) for name, entry in compared.statistics.items()},
+        summary={**_summary(rows, champion.reference), "verdict": compared.verdict, **problem},
+        accuracy=estimate(sample, np.array([row.confidence for row in rows]), compared),
+        has_drift=compared.has_drift,
     )
-    _publish(report)
+    _publish(report, compared)
+    fill_in_truth(scheme)
+    report.refresh_from_db(fields=["accuracy"])
     return report
 
 
-def _statistics(champion: ModelVersion, rows: list[tuple[Any, ...]]) -> dict[str, Any]:
-    """Name → PSI, Jensen–Shannon distance, threshold and verdict."""
-    if not rows or not champion.reference:
-        return {}
-    distances = reference.compare(
-        champion.reference,
-        [row[0] for row in rows],
-        np.array([row[2] for row in rows]),
-        Counter(row[1] for row in rows),
+def _sample(champion: ModelVersion, start: datetime) -> list[Row]:
+    """At most SAMPLE of the champion's own judgements, spread over the window."""
+    # What an earlier champion thought of posts says nothing against this one's reference.
+    own = (
+        Prediction.objects.serving()
+        .of_current_posts()
+        .filter(model_version=champion, created_at__gte=start)
     )
-    threshold = settings.DRIFT_PSI_THRESHOLD
-    enough = len(rows) >= MINIMUM_FOR_DRIFT
+    step = -(-own.count() // SAMPLE)
+    if step > 1:
+        own = own.annotate(turn=Mod(F("id"), step)).filter(turn=random.randrange(step))
+    found = own.order_by("-id").values_list(
+        "post__text", "category__key", "confidence", "post__lang", "post__source"
+    )
+    return [Row(*row) for row in found[:SAMPLE]]
+
+
+def _reference(champion: ModelVersion) -> tuple[Sample | None, Embedder | None, dict[str, str]]:
+    """The champion's reference, what embeds posts for it, and what is in the way of either."""
+    try:
+        folder = registry.local_folder(champion.artifact_uri, champion.artifact_digests)
+        sample = Sample.read(folder)
+        if sample is None or not sample.embeddings.shape[1]:
+            return sample, None, {}
+        return sample, Embedder(folder, serving.load(champion)), {}
+    except (ArtifactError, RegistryError) as error:
+        logger.warning("version %s gives no reference: %s", champion.version, error)
+        return None, None, {"problem": str(error)}
+
+
+def _compare_rows(
+    champion: ModelVersion, rows: Sequence[Row], sample: Sample | None, embedder: Embedder | None
+) -> Comparison:
+    # A text that is repeated a hundred times is one opinion, told as a share of its own.
+    distinct = list({text.digest(row.text): row for row in rows}.values())
+    chosen = random.sample(distinct, min(COMPARED, len(distinct)))
+    if sample is None:
+        return Comparison(NO_REFERENCE, {})
+    if len(chosen) < MINIMUM_WINDOW or len(sample) < MINIMUM_REFERENCE:
+        return Comparison(TOO_FEW, {})
+    labels = list(champion.reference["labels"])
+    texts = [row.text for row in chosen]
+    return compare(
+        sample,
+        features.matrix(texts),
+        np.array([row.confidence for row in chosen]),
+        np.array([labels.index(row.category) for row in chosen]),
+        None if embedder is None else embedder.embed(texts) @ sample.projection,
+    )
+
+
+def compare(
+    sample: Sample,
+    values: NDArray[np.floating],
+    confidence: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    vectors: NDArray[np.floating] | None,
+) -> Comparison:
+    """Features, confidence, labels and projected embeddings of a window's posts, against the
+    reference's."""
+    own = dict(zip(features.NAMES, sample.features.T, strict=True))
+    theirs = dict(zip(features.NAMES, values.T, strict=True))
+    statistics = drift.compare(
+        {**own, "confidence": sample.probabilities.max(axis=1)},
+        {**theirs, "confidence": confidence},
+        (sample.probabilities.argmax(axis=1), labels),
+        None if vectors is None else (sample.embeddings, vectors),
+        limits=drift.Limits(psi=settings.DRIFT_PSI_THRESHOLD),
+    )
+    found = any(entry.is_drift for entry in statistics.values())
+    return Comparison("drift" if found else "ok", statistics)
+
+
+def estimate(
+    sample: Sample | None, confidence: NDArray[np.floating], compared: Comparison
+) -> dict[str, Any]:
+    """The share of right answers without labels, its interval, and whether to believe it."""
+    if not len(confidence):
+        return {}
+    known = np.zeros(0, dtype=bool) if sample is None else sample.truth >= 0
+    known_confidence, known_right = np.zeros(0), known[:0]
+    if sample is not None:
+        known_confidence = sample.probabilities.max(axis=1)[known]
+        known_right = (sample.probabilities.argmax(axis=1) == sample.truth)[known]
+    found = estimate_accuracy(confidence, known_confidence, known_right)
+    reason = _distrust(compared)
     return {
-        name: {
-            **{key: round(value, 4) for key, value in entry.items()},
-            "threshold": threshold,
-            "verdict": _verdict(entry["psi"], threshold, enough),
-        }
-        for name, entry in distances.items()
+        "estimated": round(found.accuracy, 4),
+        "low": round(found.low, 4),
+        "high": round(found.high, 4),
+        "is_trusted": not reason,
+        "reason": reason,
+        "size": len(confidence),
     }
 
 
-def _verdict(psi: float, threshold: float, enough: bool) -> str:
-    if not enough:
-        return "too_few"
-    return "drift" if psi > threshold else "ok"
+def _distrust(compared: Comparison) -> str:
+    if compared.verdict == NO_REFERENCE:
+        return "the version has no reference to hold its confidence against"
+    if compared.verdict == TOO_FEW:
+        return "too few posts to tell whether they are like those that the model knows"
+    if compared.has_drift:
+        named = ", ".join(compared.drifted)
+        return f"the posts are unlike those that the confidence was calibrated on: {named}"
+    return ""
 
 
-def _summary(rows: list[tuple[Any, ...]]) -> dict[str, Any]:
+def _as_json(entry: drift.Statistic) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        entry.kind: round(entry.value, 4),
+        "threshold": round(entry.threshold, 4),
+        "p_value": round(entry.p_value, 4),
+        "verdict": "drift" if entry.is_drift else "ok",
+    }
+    if entry.jensen_shannon is not None:
+        shown["jensen_shannon"] = round(entry.jensen_shannon, 4)
+    return shown
+
+
+def _summary(rows: Sequence[Row], reference: Mapping[str, Any]) -> dict[str, Any]:
     if not rows:
         return {"sampled": 0}
     count = len(rows)
-    digests = Counter(text.digest(row[0]) for row in rows)
+    digests = Counter(text.digest(row.text) for row in rows)
+    categories = Counter(row.category for row in rows)
+    languages = Counter(row.language or "unknown" for row in rows)
+    confidence = np.array([row.confidence for row in rows])
+    known = {
+        name: reference[name]
+        for name in ("size", "labels", "mean_confidence", "mean_length", "confidence_histogram")
+        if name in reference
+    }
     return {
         "sampled": count,
-        "categories": dict(Counter(row[1] for row in rows)),
-        "languages": dict(Counter(row[3] or "unknown" for row in rows).most_common(10)),
-        "sources": dict(Counter(row[4] for row in rows)),
+        "categories": dict(categories),
+        "category_shares": _shares(categories, count),
+        "languages": dict(languages.most_common(10)),
+        "language_shares": _shares(languages, count),
+        "sources": dict(Counter(row.source for row in rows)),
         "duplicate_share": round(1 - len(digests) / count, 4),
-        "mean_confidence": round(float(np.mean([row[2] for row in rows])), 4),
-        "mean_length": round(float(np.mean([len(row[0]) for row in rows])), 1),
+        "empty_share": round(sum(not text.normalise(row.text) for row in rows) / count, 4),
+        "mean_confidence": round(float(confidence.mean()), 4),
+        "confidence_histogram": drift.confidence_histogram(confidence),
+        "mean_length": round(float(np.mean([len(row.text) for row in rows])), 1),
+        "reference": known,
     }
 
 
-def _publish(report: QualityReport) -> None:
-    for name, entry in report.statistics.items():
-        metrics.DRIFT.labels(name).set(entry["psi"])
-    drifted = [name for name, e in report.statistics.items() if e["verdict"] == "drift"]
-    before = report.scheme.reports.exclude(pk=report.pk).first()
-    was_drifting = before is not None and before.has_drift
-    if report.has_drift or was_drifting:
-        message = "incoming posts resemble the training data again"
-        if report.has_drift:
-            message = f"incoming posts differ from the training data in: {', '.join(drifted)}"
-        alert_raised.send_robust(
-            sender=QualityReport, kind="drift", message=message, active=report.has_drift
+def _shares(counts: Counter[str], total: int) -> dict[str, float]:
+    return {name: round(number / total, 4) for name, number in counts.most_common(10)}
+
+
+def _publish(report: QualityReport, compared: Comparison) -> None:
+    for name, entry in compared.statistics.items():
+        metrics.DRIFT.labels(name).set(entry.value)
+    key = report.scheme.key
+    if compared.has_drift:
+        named = ", ".join(compared.drifted)
+        raise_alert("drift", f"incoming posts differ from the training data in: {named}", key=key)
+    elif compared.verdict == "ok":
+        # A quiet hour is no sign that it is over.
+        close_alert("drift", key, "incoming posts resemble the training data again")
+
+
+class _Label(NamedTuple):
+    version_id: int
+    created_at: datetime
+    confidence: float
+    is_right: bool
+
+
+def fill_in_truth(scheme: LabelScheme) -> int:
+    """Hold the estimates of late reports against the labels that came in; how many changed.
+
+    The truth is of the posts that people labelled, which are seldom a fair draw: beside it stands
+    the mean confidence on the very same posts. Posts that a version learned from are left out.
+    """
+    reports = scheme.reports.filter(window_end__gte=timezone.now() - TRUTH_HORIZON)
+    oldest = reports.order_by("window_start").first()
+    labels = [] if oldest is None else _labels(scheme, oldest.window_start)
+    if not labels:
+        return 0
+    changed = []
+    for report in reports.exclude(accuracy={}).only(
+        "accuracy", "window_start", "window_end", "model_version_id"
+    ):
+        told = [
+            label
+            for label in labels
+            if label.version_id == report.model_version_id
+            and report.window_start <= label.created_at <= report.window_end
+        ]
+        if told and (truth := _truth(told)).items() - report.accuracy.items():
+            report.accuracy |= truth
+            changed.append(report)
+    QualityReport.objects.bulk_update(changed, ["accuracy"], batch_size=200)
+    return len(changed)
+
+
+def _labels(scheme: LabelScheme, since: datetime) -> list[_Label]:
+    votes = (
+        Annotation.objects.usable()
+        .filter(
+            scheme=scheme,
+            post__predictions__scheme=scheme,
+            post__predictions__is_serving=True,
+            post__predictions__created_at__gte=since,
         )
+        .exclude(
+            post__training_posts__version=F("post__predictions__model_version"),
+            post__training_posts__split=TrainingPost.Split.TRAIN,
+        )
+        .order_by("-id")
+        .values_list(
+            "post_id",
+            "category_id",
+            "post__predictions__category_id",
+            "post__predictions__model_version_id",
+            "post__predictions__created_at",
+            "post__predictions__confidence",
+        )
+    )
+    by_post: dict[int, Counter[int]] = {}
+    predicted: dict[int, tuple[int, int, datetime, float]] = {}
+    for post_id, category_id, *judged in votes[:MAXIMUM_LABELS]:
+        by_post.setdefault(post_id, Counter())[category_id] += 1
+        predicted[post_id] = tuple(judged)
+    labels = []
+    for post_id, counted in by_post.items():
+        ranked = counted.most_common(2)
+        if len(ranked) == 1 or ranked[0][1] > ranked[1][1]:
+            given, version_id, created_at, confidence = predicted[post_id]
+            labels.append(_Label(version_id, created_at, confidence, given == ranked[0][0]))
+    return labels
+
+
+def _truth(told: Sequence[_Label]) -> dict[str, Any]:
+    right = sum(label.is_right for label in told)
+    low, high = wilson(right, len(told))
+    return {
+        "true": round(right / len(told), 4),
+        "true_low": round(low, 4),
+        "true_high": round(high, 4),
+        "labelled": len(told),
+        "estimated_on_labelled": round(float(np.mean([label.confidence for label in told])), 4),
+    }

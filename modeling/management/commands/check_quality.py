@@ -8,8 +8,15 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from modeling.exceptions import ModelingError
-from modeling.models import LabelScheme
+from modeling.models import LabelScheme, QualityReport
 from modeling.services import quality
+
+VERDICTS = {
+    "ok": "posts are like the training data",
+    "drift": "posts differ from the training data",
+    "too_few": "too few posts to tell whether they are like the training data",
+    "no_reference": "the champion has no reference to compare with: the next training makes one",
+}
 
 
 class Command(BaseCommand):
@@ -17,27 +24,58 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--hours", type=float, default=24, help="Length of the window.")
+        parser.add_argument("--scheme", default=LabelScheme.DEFAULT_KEY, help="Key of the scheme.")
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        scheme = LabelScheme.objects.get(key=LabelScheme.DEFAULT_KEY)
+        scheme = LabelScheme.objects.filter(key=options["scheme"]).first()
+        if scheme is None:
+            raise CommandError(f"no scheme is called {options['scheme']!r}")
         try:
             report = quality.build_report(scheme, window=timedelta(hours=options["hours"]))
         except ModelingError as error:
             raise CommandError(str(error)) from error
         if options["json"]:
-            row = {
-                "report": report.pk,
-                "posts": report.post_count,
-                "has_drift": report.has_drift,
-                "summary": report.summary,
-                "statistics": report.statistics,
-            }
-            self.stdout.write(json.dumps(row))
-            return
-        self.stdout.write(f"{report.post_count} posts; {json.dumps(report.summary)}")
+            self.stdout.write(json.dumps(_as_row(report)))
+        else:
+            self._show(report)
+
+    def _show(self, report: QualityReport) -> None:
+        summary = report.summary
+        self.stdout.write(f"{report.post_count} posts, {summary['sampled']} looked at")
+        for name in ("category_shares", "language_shares"):
+            shares = "  ".join(f"{key} {share:.0%}" for key, share in summary.get(name, {}).items())
+            self.stdout.write(f"  {name.removesuffix('_shares'):<18} {shares or '–'}")
+        for name in ("duplicate_share", "empty_share", "mean_confidence", "mean_length"):
+            if name in summary:
+                self.stdout.write(f"  {name.replace('_', ' '):<18} {summary[name]:g}")
+        self.stdout.write(VERDICTS[summary["verdict"]])
         for name, entry in report.statistics.items():
+            kind = next(each for each in ("psi", "mmd", "auc") if each in entry)
             self.stdout.write(
-                f"  {name:<16} PSI {entry['psi']:.3f}  JS {entry['jensen_shannon']:.3f}  "
+                f"  {name:<18} {kind.upper()} {entry[kind]:.3f}  from {entry['threshold']:.3f} on: "
                 f"{entry['verdict']}"
             )
+        if told := report.accuracy:
+            self.stdout.write(
+                f"estimated accuracy {told['estimated']:.1%} "
+                f"({told['low']:.1%} – {told['high']:.1%})"
+                + ("" if told["is_trusted"] else f"; do not trust it: {told['reason']}")
+            )
+            if "true" in told:
+                self.stdout.write(
+                    f"true on {told['labelled']} labelled posts {told['true']:.1%}, where "
+                    f"{told['estimated_on_labelled']:.1%} was expected"
+                )
+
+
+def _as_row(report: QualityReport) -> dict[str, Any]:
+    return {
+        "report": report.pk,
+        "posts": report.post_count,
+        "has_drift": report.has_drift,
+        "verdict": report.summary["verdict"],
+        "summary": report.summary,
+        "statistics": report.statistics,
+        "accuracy": report.accuracy,
+    }
