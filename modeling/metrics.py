@@ -28,6 +28,12 @@ QUEUE_DEPTH = Gauge(
     "Texts that wait for a batch.",
     multiprocess_mode="livesum",
 )
+CACHE = Counter(
+    "sentiment_prediction_cache_total",
+    "Texts looked up among those judged before.",
+    ["result"],
+)
+CACHE_HITS, CACHE_MISSES = CACHE.labels("hit"), CACHE.labels("miss")
 DRIFT = Gauge(
     "sentiment_drift_score",
     "PSI of the last quality report's window against the champion's training data.",

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import os
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.db import DatabaseError, connection
 
 from ingestion.models import Alert
 from ingestion.services.alerts import close_alert, raise_alert
 from modeling import metrics, registry
+from modeling.cache import PredictionCache
 from modeling.exceptions import EngineOverloaded, ModelUnavailable, NoChampion, RegistryError
 from modeling.ml import artifact
 from modeling.ml.artifact import ArtifactError
 from modeling.ml.classifier import SentimentClassifier
-from modeling.ml.engine import EngineBusy, InferenceEngine
+from modeling.ml.engine import EngineBusy, InferenceEngine, Judged
 from modeling.models import LabelScheme, ModelVersion
 
 logger = logging.getLogger(__name__)
@@ -48,31 +51,43 @@ class Served:
         self.version = str(row.version)
         self.labels = classifier.labels
         self.backend = classifier.backend_name
-        self.engine = InferenceEngine(classifier, on_batch=metrics.BATCH_SIZE.observe)
+        size = settings.PREDICTION_CACHE_SIZE
+        namespace = f"{row.pk}:{row.version}:{self.backend}"
+        self.engine = InferenceEngine(
+            classifier,
+            workers=classifier.streams,
+            cache=PredictionCache(namespace, size, settings.REDIS_URL) if size else None,
+            on_batch=metrics.BATCH_SIZE.observe,
+        )
 
     def classify(self, texts: Sequence[str]) -> list[Classification]:
         """Judge raw texts, in order. Raises EngineOverloaded when too many wait already."""
+        return self._read(self._submit(texts).result())
+
+    async def aclassify(self, texts: Sequence[str]) -> list[Classification]:
+        """As `classify`, for event loops: no thread waits."""
+        return self._read(await asyncio.wrap_future(self._submit(texts)))
+
+    def _submit(self, texts: Sequence[str]) -> Future[Judged]:
         try:
-            judged = self.engine.predict(texts)
+            return self.engine.submit(texts)
         except EngineBusy as error:
             raise EngineOverloaded(str(error)) from error
         finally:
             metrics.QUEUE_DEPTH.set(self.engine.queue_depth)
+
+    def _read(self, judged: Judged) -> list[Classification]:
+        # Python's own numbers: one by one, numpy's are slower.
+        rows = judged.probabilities.tolist()
+        best = judged.probabilities.argmax(axis=1).tolist() if rows else []
         return [
             Classification(
-                label=self.labels[best],
-                confidence=float(row[best]),
-                scores={
-                    label: round(float(p), 6) for label, p in zip(self.labels, row, strict=True)
-                },
+                label=self.labels[index],
+                confidence=row[index],
+                scores={label: round(p, 6) for label, p in zip(self.labels, row, strict=True)},
                 truncated=truncated,
             )
-            for row, best, truncated in zip(
-                judged.probabilities,
-                judged.probabilities.argmax(axis=1),
-                judged.truncated,
-                strict=True,
-            )
+            for row, index, truncated in zip(rows, best, judged.truncated, strict=True)
         ]
 
 
@@ -86,10 +101,16 @@ class _Slot:
     # The state of the served version's files when they were last verified, and what was wrong.
     files: artifact.Fingerprint = ()
     damage: Exception | None = None
+    # A thread is looking for something newer on behalf of an event loop.
+    is_watched: bool = False
+
+    def is_stale(self) -> bool:
+        return self.served is None or time.monotonic() - self.checked_at > CHECK_SECONDS
 
 
 _slots: dict[str, _Slot] = {}
 _lock = threading.Lock()
+_watcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="champion")
 
 
 def champion(scheme_key: str = LabelScheme.DEFAULT_KEY) -> Served:
@@ -99,13 +120,49 @@ def champion(scheme_key: str = LabelScheme.DEFAULT_KEY) -> Served:
     NoChampion when there is none, ModelUnavailable when the only one cannot be loaded.
     """
     slot = _slots.setdefault(scheme_key, _Slot())
-    if slot.served is None or time.monotonic() - slot.checked_at > CHECK_SECONDS:
-        with _lock:
-            if slot.served is None or time.monotonic() - slot.checked_at > CHECK_SECONDS:
+    # Who already has a champion goes on with it while another thread loads the next.
+    if slot.is_stale() and _lock.acquire(blocking=slot.served is None):
+        try:
+            if slot.is_stale():
                 _refresh(slot, scheme_key)
+        finally:
+            _lock.release()
     if slot.served is None:
         raise ModelUnavailable(slot.error)
     return slot.served
+
+
+async def achampion(scheme_key: str = LabelScheme.DEFAULT_KEY) -> Served:
+    """As `champion`, for event loops: only the first call of a process waits for a model.
+
+    Later ones get what serves; a thread looks for something newer meanwhile.
+    """
+    slot = _slots.setdefault(scheme_key, _Slot())
+    if slot.served is None:
+        return await asyncio.get_running_loop().run_in_executor(_watcher, _look, scheme_key)
+    if slot.is_stale() and not slot.is_watched:
+        slot.is_watched = True
+        _watcher.submit(_look_again, slot, scheme_key)
+    return slot.served
+
+
+def _look(scheme_key: str) -> Served:
+    try:
+        return champion(scheme_key)
+    finally:
+        # No request ends in this thread, which is when Django would close it.
+        connection.close()
+
+
+def _look_again(slot: _Slot, scheme_key: str) -> None:
+    try:
+        _look(scheme_key)
+    except DatabaseError as error:
+        # What serves goes on; the next look is a second later.
+        slot.checked_at = time.monotonic()
+        logger.warning("cannot look for a new champion: %s", error)
+    finally:
+        slot.is_watched = False
 
 
 def _refresh(slot: _Slot, scheme_key: str) -> None:
@@ -161,8 +218,9 @@ def _fingerprint(row: ModelVersion) -> artifact.Fingerprint:
 def load(row: ModelVersion) -> SentimentClassifier:
     """A version's classifier. Raises ArtifactError or RegistryError."""
     folder = registry.local_folder(row.artifact_uri, row.artifact_digests)
+    # Batches side by side on one thread each do more than one batch on all threads.
     return SentimentClassifier(
-        folder, settings.INFERENCE_BACKEND, settings.INFERENCE_THREADS or os.cpu_count() or 1
+        folder, settings.INFERENCE_BACKEND, threads=1, streams=settings.INFERENCE_THREADS
     )
 
 

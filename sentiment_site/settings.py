@@ -6,6 +6,7 @@ turn the same code into a production deployment.
 """
 
 import importlib.util
+import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -346,7 +347,13 @@ GRADIENT_ACCUMULATION_STEPS = env.integer("GRADIENT_ACCUMULATION_STEPS", 1, low=
 INFERENCE_BACKEND = env.text(
     "INFERENCE_BACKEND", choices=("", "onnx-int8", "openvino-int8", "onnx", "torch")
 )
-INFERENCE_THREADS = env.integer("INFERENCE_THREADS", 0, low=0, high=256)
+# Web processes beside each other share the cores, so that their threads do not fight.
+WEB_CONCURRENCY = env.integer("WEB_CONCURRENCY", 1, low=1, high=1024)
+INFERENCE_THREADS = env.integer("INFERENCE_THREADS", 0, low=0, high=256) or max(
+    len(os.sched_getaffinity(0)) // WEB_CONCURRENCY, 1
+)
+# Judgements that each process keeps for texts that come again; 0 keeps none.
+PREDICTION_CACHE_SIZE = env.integer("PREDICTION_CACHE_SIZE", 50_000, low=0, high=10_000_000)
 
 # --- Retraining -------------------------------------------------------------------------------
 

@@ -5,81 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from modeling.ml.artifact import (
-    ONNX_FILE,
-    ONNX_INT8_FILE,
-    TOKENIZER_FILE,
-    ArtifactError,
-    ArtifactSettings,
-)
+from modeling.ml import backends
+from modeling.ml.artifact import TOKENIZER_FILE, ArtifactError, ArtifactSettings
+from modeling.ml.backends import Ids
 from modeling.ml.text import normalise
-
-BACKENDS = ("onnx-int8", "onnx", "torch")
-DEFAULT_BACKEND = "onnx-int8"
-
-Ids = NDArray[np.int64]
-
-
-class Backend(Protocol):
-    """Runs the network."""
-
-    def logits(self, ids: Ids, mask: Ids) -> NDArray[np.float32]:
-        """Token ids and attention mask, each (n, length), to logits (n, labels)."""
-        ...
-
-
-class OnnxBackend:
-    """ONNX Runtime on the CPU."""
-
-    def __init__(self, path: Path, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        # Spinning threads steal the second core from whoever shares the machine.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime raises classes of its own that share no base
-            raise ArtifactError(f"{path} cannot be loaded: {error}") from error
-
-    def logits(self, ids: Ids, mask: Ids) -> NDArray[np.float32]:
-        result: NDArray[np.float32] = self._session.run(
-            ["logits"], {"input_ids": ids, "attention_mask": mask}
-        )[0]
-        return result
-
-
-class TorchBackend:
-    """PyTorch, on a GPU where there is one."""
-
-    def __init__(self, folder: Path, threads: int) -> None:
-        import torch
-        from transformers import AutoModelForSequenceClassification
-
-        if threads:
-            torch.set_num_threads(threads)
-        self._torch = torch
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._model: Any = (
-            AutoModelForSequenceClassification.from_pretrained(folder).to(self._device).eval()
-        )
-
-    def logits(self, ids: Ids, mask: Ids) -> NDArray[np.float32]:
-        with self._torch.inference_mode():
-            output = self._model(
-                input_ids=self._torch.from_numpy(ids).to(self._device),
-                attention_mask=self._torch.from_numpy(mask).to(self._device),
-            )
-        result: NDArray[np.float32] = output.logits.float().cpu().numpy()
-        return result
 
 
 @dataclass(frozen=True)
@@ -93,13 +28,14 @@ class Encoded:
 class SentimentClassifier:
     """Text in, probabilities out. Safe to use from several threads."""
 
-    def __init__(self, folder: Path, backend: str = "", threads: int = 0) -> None:
-        """Load the model in `folder`; `threads` 0 leaves the choice to the runtime.
+    def __init__(self, folder: Path, backend: str = "", threads: int = 0, streams: int = 1) -> None:
+        """Load the model in `folder`, for up to `streams` batches at a time, each of `threads`.
 
+        `threads` 0 leaves the choice to the runtime; no `backend`, to what is installed.
         Raises ArtifactError when the folder lacks something that `backend` needs.
         """
         self.settings = ArtifactSettings.read(folder)
-        self.backend_name = backend or DEFAULT_BACKEND
+        self.backend_name = backend or backends.default(folder)
         tokenizer_path = folder / TOKENIZER_FILE
         if not tokenizer_path.is_file():
             raise ArtifactError(f"{tokenizer_path} is missing")
@@ -108,7 +44,9 @@ class SentimentClassifier:
         padding = self._tokenizer.padding
         self.pad_id = padding["pad_id"] if padding else self._pad_id()
         self._tokenizer.no_padding()
-        self._backend = _load_backend(folder, self.backend_name, threads)
+        self._backend = backends.load(folder, self.backend_name, threads, streams)
+        # How many batches at a time are of use.
+        self.streams = streams if self._backend.is_parallel else 1
 
     def _pad_id(self) -> int:
         for token in ("[PAD]", "<pad>"):
@@ -123,9 +61,15 @@ class SentimentClassifier:
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """Normalise and tokenise; the last special token survives truncation."""
-        normalised = [
-            normalise(text, emoji_as_words=self.settings.emoji_as_words) for text in texts
-        ]
+        return self.tokenise(self.normalise(texts))
+
+    def normalise(self, texts: Sequence[str]) -> list[str]:
+        """The texts as the model sees them: those that read alike become the same."""
+        spelt = self.settings.emoji_as_words
+        return [normalise(text, emoji_as_words=spelt) for text in texts]
+
+    def tokenise(self, normalised: Sequence[str]) -> list[Encoded]:
+        """Token ids of texts that are normalised already."""
         limit = self.settings.max_length
         return [
             Encoded([*ids[: limit - 1], ids[-1]], True)
@@ -167,14 +111,3 @@ def pad(rows: Sequence[Sequence[int]], value: int) -> tuple[Ids, Ids]:
         ids[index, : len(row)] = row
         mask[index, : len(row)] = 1
     return ids, mask
-
-
-def _load_backend(folder: Path, name: str, threads: int) -> Backend:
-    if name == "torch":
-        return TorchBackend(folder, threads)
-    if name not in BACKENDS:
-        raise ArtifactError(f"no backend is called {name!r}: choose one of {', '.join(BACKENDS)}")
-    path = folder / (ONNX_INT8_FILE if name == "onnx-int8" else ONNX_FILE)
-    if not path.is_file():
-        raise ArtifactError(f"{path} is missing: the version was registered without it")
-    return OnnxBackend(path, threads)

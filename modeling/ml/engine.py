@@ -1,16 +1,21 @@
-"""Batched inference shared by all threads of a process.
+"""Batched inference shared by everyone in a process: HTTP requests, streams, tasks, commands.
 
-Callers hand in texts and wait. One worker thread forms batches of like length under a token
-budget, taking from every waiting request in turn, so that requests which arrive together run
-together and a big one does not starve a small one.
+Callers hand in texts and wait, in a thread or on an event loop. Worker threads normalise and
+tokenise what has come, answer from the cache what was judged before, and form batches of like
+length under a token budget. Requests take turns, so that those which arrive together run together
+and a big one does not starve a small one. An idle engine waits for nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +23,14 @@ from numpy.typing import NDArray
 from modeling.ml.classifier import SentimentClassifier
 
 BatchObserver = Callable[[int], None]
+
+# Texts that a worker tokenises before it looks for a batch again.
+PREPARED_AT_ONCE = 128
+# Padding that is cheaper than another run of the network: tokens, and a share of the batch.
+PADDING_TOKENS = 32
+PADDING_SHARE = 0.12
+# English text has about four characters a token.
+CHARACTERS_A_TOKEN = 4
 
 
 class EngineBusy(RuntimeError):
@@ -28,6 +41,18 @@ class EngineClosed(RuntimeError):
     """The engine was shut down."""
 
 
+class Cache(Protocol):
+    """Remembers judgements by normalised text; see `modeling.cache`."""
+
+    def get(self, texts: Sequence[str]) -> list[tuple[NDArray[np.float64], bool] | None]:
+        """Probabilities and whether the text was cut, None where unknown."""
+        ...
+
+    def put(self, found: Sequence[tuple[str, NDArray[np.float64], bool]]) -> None:
+        """Remember text, probabilities and whether the text was cut."""
+        ...
+
+
 @dataclass
 class Judged:
     """Probabilities (n, labels), and for each text whether it was cut at the maximum length."""
@@ -36,41 +61,73 @@ class Judged:
     truncated: list[bool]
 
 
+# Length in tokens first, so that sorted rows of like length lie side by side.
+_Key = tuple[int, int]
+
+
 @dataclass
 class _Request:
-    rows: list[list[int]]
+    texts: Sequence[str]
+    cost: int
     result: NDArray[np.float64]
-    # Indices of rows not yet in a batch, longest last.
-    waiting: list[int]
+    truncated: list[bool]
+    # Texts that are not judged yet, and those of them that are in no batch yet.
     unfinished: int
-    done: threading.Event = field(default_factory=threading.Event)
-    error: Exception | None = None
+    waiting: int
+    is_over: bool = False
+    future: Future[Judged] = field(default_factory=Future)
+    # How many texts are tokenised, or being so.
+    prepared: int = 0
+    # Keys of its rows that may still wait.
+    keys: list[_Key] = field(default_factory=list)
+
+
+@dataclass
+class _Row:
+    request: _Request
+    index: int
+    ids: list[int]
+    text: str
 
 
 class InferenceEngine:
-    """One classifier, one queue, one worker thread."""
+    """One classifier, one queue, as many batches at a time as workers."""
 
     def __init__(
         self,
         classifier: SentimentClassifier,
         *,
+        workers: int = 1,
         token_budget: int = 2048,
         batch_limit: int = 64,
-        queue_limit: int = 20_000,
+        queue_limit: int = 500_000,
+        cache: Cache | None = None,
         on_batch: BatchObserver | None = None,
     ) -> None:
-        """`token_budget` bounds rows × longest row of a batch; `queue_limit` counts texts."""
+        """`token_budget` bounds rows × longest row of a batch; `queue_limit` the tokens of all
+        texts that are waiting or being judged, as estimated from their characters."""
         self.classifier = classifier
         self._token_budget = token_budget
         self._batch_limit = batch_limit
         self._queue_limit = queue_limit
+        self._cache = cache
         self._on_batch = on_batch or (lambda size: None)
-        self._requests: deque[_Request] = deque()
+        self._unprepared: deque[_Request] = deque()
+        self._prepared: deque[_Request] = deque()
+        self._order: list[_Key] = []
+        self._rows: dict[_Key, _Row] = {}
+        self._sequence = 0
+        self._idle = 0
         self._queued = 0
+        self._queued_tokens = 0
         self._closed = False
         self._changed = threading.Condition()
-        self._worker = threading.Thread(target=self._run, name="inference", daemon=True)
-        self._worker.start()
+        self._workers = [
+            threading.Thread(target=self._run, name=f"inference-{number}", daemon=True)
+            for number in range(workers)
+        ]
+        for worker in self._workers:
+            worker.start()
 
     @property
     def queue_depth(self) -> int:
@@ -82,87 +139,216 @@ class InferenceEngine:
 
         Raises EngineBusy when the queue is full, EngineClosed after `close`.
         """
-        encoded = self.classifier.encode(texts)
-        rows = [item.ids for item in encoded]
+        return self.submit(texts).result()
+
+    async def apredict(self, texts: Sequence[str]) -> Judged:
+        """As `predict`, without blocking the event loop."""
+        return await asyncio.wrap_future(self.submit(texts))
+
+    def submit(self, texts: Sequence[str]) -> Future[Judged]:
+        """Queue `texts` and return at once. Raises as `predict`."""
+        limit = self.classifier.settings.max_length
         request = _Request(
-            rows=rows,
-            result=np.zeros((len(rows), len(self.classifier.labels))),
-            waiting=sorted(range(len(rows)), key=lambda index: len(rows[index])),
-            unfinished=len(rows),
+            texts=texts,
+            cost=sum(min(2 + len(text) // CHARACTERS_A_TOKEN, limit) for text in texts),
+            result=np.zeros((len(texts), len(self.classifier.labels))),
+            truncated=[False] * len(texts),
+            unfinished=len(texts),
+            waiting=len(texts),
         )
-        if rows:
+        # From here on nobody can cancel it, so that setting the result cannot fail.
+        request.future.set_running_or_notify_cancel()
+        if texts:
             self._enqueue(request)
-            request.done.wait()
-        if request.error is not None:
-            raise request.error
-        return Judged(request.result, [item.truncated for item in encoded])
+        else:
+            request.future.set_result(Judged(request.result, []))
+        return request.future
 
     def close(self) -> None:
-        """Finish what is queued, then stop the worker."""
+        """Finish what is queued, then stop the workers."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        self._worker.join()
+            self._changed.notify_all()
+        for worker in self._workers:
+            worker.join()
 
     def _enqueue(self, request: _Request) -> None:
         with self._changed:
             if self._closed:
                 raise EngineClosed("the inference engine is shut down")
-            if self._queued and self._queued + len(request.rows) > self._queue_limit:
+            if self._queued_tokens and self._queued_tokens + request.cost > self._queue_limit:
                 raise EngineBusy(f"{self._queued} texts are waiting already")
-            self._requests.append(request)
-            self._queued += len(request.rows)
+            self._unprepared.append(request)
+            self._queued += len(request.texts)
+            self._queued_tokens += request.cost
             self._changed.notify()
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._requests and not self._closed:
+                while not self._unprepared and not self._order:
+                    if self._closed:
+                        return
+                    self._idle += 1
                     self._changed.wait()
-                if not self._requests:
-                    return
+                    self._idle -= 1
+                fresh = self._take_unprepared()
+                if fresh and self._unprepared:
+                    self._changed.notify()
+            if fresh:
+                self._prepare(fresh)
+            with self._changed:
                 batch = self._next_batch()
-            self._execute(batch)
+                if self._order:
+                    self._changed.notify()
+            if batch:
+                self._execute(batch)
 
-    def _next_batch(self) -> list[tuple[_Request, int]]:
-        """Rows from as many requests as the budget holds.
+    def _take_unprepared(self) -> list[tuple[_Request, int]]:
+        """Texts to tokenise, from every request in turn; a big one goes last again."""
+        taken: list[tuple[_Request, int]] = []
+        while self._unprepared and len(taken) < PREPARED_AT_ONCE:
+            request = self._unprepared.popleft()
+            if request.is_over:
+                continue
+            first = request.prepared
+            request.prepared = min(len(request.texts), first + PREPARED_AT_ONCE - len(taken))
+            taken += [(request, index) for index in range(first, request.prepared)]
+            if request.prepared < len(request.texts):
+                self._unprepared.append(request)
+        return taken
 
-        A request that took part and is not emptied goes last, so that the others are next.
-        """
-        batch: list[tuple[_Request, int]] = []
-        longest = 0
-        while self._requests:
-            request = self._requests[0]
-            taken = len(batch)
-            while request.waiting and len(batch) < self._batch_limit:
-                index = request.waiting[-1]
-                longest_with = max(longest, len(request.rows[index]))
-                if batch and longest_with * (len(batch) + 1) > self._token_budget:
-                    break
-                longest = longest_with
-                batch.append((request, request.waiting.pop()))
-            if len(batch) > taken:
-                self._requests.popleft()
-            if request.waiting:
-                if len(batch) > taken:
-                    self._requests.append(request)
-                break
-        self._queued -= len(batch)
-        return batch
-
-    def _execute(self, batch: list[tuple[_Request, int]]) -> None:
+    def _prepare(self, fresh: list[tuple[_Request, int]]) -> None:
+        """Normalise, look up, tokenise; what is unknown joins the rows that wait."""
         try:
-            probabilities = self.classifier.probabilities(
-                [request.rows[index] for request, index in batch]
-            )
+            texts = self.classifier.normalise([r.texts[index] for r, index in fresh])
+            known = self._cache.get(texts) if self._cache else [None] * len(texts)
+            unknown = [place for place, item in enumerate(known) if item is None]
+            encoded = self.classifier.tokenise([texts[place] for place in unknown])
         except Exception as error:  # handed to every caller that waits for it
-            for request, _ in batch:
-                request.error = error
-                request.done.set()
+            self._fail([request for request, _ in fresh], error)
+            return
+        for place, item in zip(unknown, encoded, strict=True):
+            request, index = fresh[place]
+            request.truncated[index] = item.truncated
+        with self._changed:
+            for place, item in zip(unknown, encoded, strict=True):
+                request, index = fresh[place]
+                if request.is_over:
+                    continue
+                if not request.keys:
+                    self._prepared.append(request)
+                self._sequence += 1
+                key = (len(item.ids), self._sequence)
+                insort(self._order, key)
+                request.keys.append(key)
+                self._rows[key] = _Row(request, index, item.ids, texts[place])
+            hits = []
+            for (request, index), found in zip(fresh, known, strict=True):
+                if found is not None:
+                    request.result[index], request.truncated[index] = found
+                    hits.append(request)
+            self._left_the_queue(hits)
+        self._finish(hits)
+
+    def _next_batch(self) -> list[_Row]:
+        """The longest row of the request whose turn it is, and its neighbours in length.
+
+        They are taken from all requests while the padding stays cheap, the budget holds, and the
+        workers that are idle have their share.
+        """
+        anchor = self._anchor()
+        if anchor is None:
+            return []
+        order = self._order
+        share = -(-len(order) // (1 + self._idle))
+        limit = min(self._batch_limit, share)
+        first = bisect_left(order, anchor)
+        last = first
+        tokens = longest = anchor[0]
+        while last - first + 1 < limit:
+            shorter = longest - order[first - 1][0] if first else None
+            longer = order[last + 1][0] - longest if last + 1 < len(order) else None
+            if shorter is None and longer is None:
+                break
+            grows = shorter is None or (longer is not None and longer < shorter)
+            added = order[last + 1 if grows else first - 1][0]
+            width = (last - first + 2) * max(longest, added)
+            padding = width - tokens - added
+            if width > self._token_budget or padding > max(PADDING_TOKENS, PADDING_SHARE * width):
+                break
+            tokens, longest = tokens + added, max(longest, added)
+            first, last = (first, last + 1) if grows else (first - 1, last)
+        keys = order[first : last + 1]
+        del order[first : last + 1]
+        rows = [self._rows.pop(key) for key in keys]
+        self._left_the_queue([row.request for row in rows])
+        return rows
+
+    def _left_the_queue(self, requests: list[_Request]) -> None:
+        """One text of each no longer waits."""
+        for request in requests:
+            if not request.is_over:
+                request.waiting -= 1
+                self._queued -= 1
+
+    def _anchor(self) -> _Key | None:
+        """A waiting row of the request that has waited longest for a turn."""
+        while self._prepared:
+            request = self._prepared.popleft()
+            while request.keys and request.keys[-1] not in self._rows:
+                request.keys.pop()
+            if request.keys:
+                self._prepared.append(request)
+                return request.keys[-1]
+        return None
+
+    def _execute(self, batch: list[_Row]) -> None:
+        try:
+            probabilities = self.classifier.probabilities([row.ids for row in batch])
+        except Exception as error:  # handed to every caller that waits for it
+            self._fail([row.request for row in batch], error)
             return
         self._on_batch(len(batch))
-        for (request, index), row in zip(batch, probabilities, strict=True):
-            request.result[index] = row
-            request.unfinished -= 1
-            if not request.unfinished:
-                request.done.set()
+        for row, values in zip(batch, probabilities, strict=True):
+            row.request.result[row.index] = values
+        self._finish([row.request for row in batch])
+        if self._cache is not None:
+            self._cache.put(
+                [
+                    (row.text, values, row.request.truncated[row.index])
+                    for row, values in zip(batch, probabilities, strict=True)
+                ]
+            )
+
+    def _finish(self, requests: list[_Request]) -> None:
+        """One text of each is judged."""
+        ended = []
+        with self._changed:
+            for request in requests:
+                request.unfinished -= 1
+                if not request.unfinished and not request.is_over:
+                    self._end(request)
+                    ended.append(request)
+        for request in ended:
+            request.future.set_result(Judged(request.result, request.truncated))
+
+    def _fail(self, requests: list[_Request], error: Exception) -> None:
+        """End these requests with `error`; what of them still waits is dropped."""
+        failed = []
+        with self._changed:
+            for request in requests:
+                if request.is_over:
+                    continue
+                self._queued -= request.waiting
+                self._end(request)
+                failed.append(request)
+                for key in request.keys:
+                    if self._rows.pop(key, None) is not None:
+                        del self._order[bisect_left(self._order, key)]
+        for request in failed:
+            request.future.set_exception(error)
+
+    def _end(self, request: _Request) -> None:
+        request.is_over = True
+        self._queued_tokens -= request.cost

@@ -67,7 +67,7 @@ def _logits_only(model: Any) -> Any:
 def _compare(folder: Path, model: Any) -> None:
     import torch
 
-    from modeling.ml.classifier import OnnxBackend
+    from modeling.ml.backends import OnnxBackend
 
     generator = np.random.default_rng(0)
     ids = generator.integers(5, model.config.vocab_size, size=(3, 20), dtype=np.int64)

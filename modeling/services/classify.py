@@ -40,10 +40,23 @@ def classify_texts(
     return _judge(serving.champion(scheme_key), texts, channel)
 
 
+async def aclassify_texts(
+    texts: Sequence[str], *, channel: str, scheme_key: str = LabelScheme.DEFAULT_KEY
+) -> Batch:
+    """As `classify_texts`, for event loops: no thread waits."""
+    served = await serving.achampion(scheme_key)
+    started = time.perf_counter()
+    items = await served.aclassify(texts)
+    return _measured(served, items, time.perf_counter() - started, channel)
+
+
 def _judge(served: Served, texts: Sequence[str], channel: str) -> Batch:
     started = time.perf_counter()
     items = served.classify(texts)
-    seconds = time.perf_counter() - started
+    return _measured(served, items, time.perf_counter() - started, channel)
+
+
+def _measured(served: Served, items: list[Classification], seconds: float, channel: str) -> Batch:
     metrics.PREDICTION_SECONDS.labels(channel).observe(seconds)
     for item in items:
         metrics.PREDICTIONS.labels(item.label, served.version, channel).inc()

@@ -1,5 +1,6 @@
 """Batched inference for many callers."""
 
+import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from modeling.cache import PredictionCache
 from modeling.ml.classifier import SentimentClassifier
-from modeling.ml.engine import EngineBusy, EngineClosed, InferenceEngine
+from modeling.ml.engine import EngineBusy, EngineClosed, InferenceEngine, Judged
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ def test_a_big_batch_does_not_starve_a_single_request(gate: Gate) -> None:
     while not gate.batches:
         pass
     small = in_thread(engine.predict, ["single"])
-    while engine.queue_depth < 73:
+    while engine.queue_depth < 73 or engine._unprepared:
         pass
     gate.opened.set()
     small.join(10)
@@ -101,16 +103,80 @@ def test_a_batch_stays_within_the_token_budget(gate: Gate) -> None:
 
 
 def test_over_the_bound_the_caller_is_told(gate: Gate) -> None:
-    engine = InferenceEngine(gate, queue_limit=2, batch_limit=1)
+    engine = InferenceEngine(gate, queue_limit=4, batch_limit=1)
+    # Alone, even more than the bound is taken: else it could never be judged.
     first = in_thread(engine.predict, ["one", "two", "three"])
     while not gate.batches:
         pass
-    with pytest.raises(EngineBusy):
-        engine.predict(["four"])
+    for refused in (["four"], ["four", "five"]):
+        with pytest.raises(EngineBusy):
+            engine.submit(refused)
     gate.opened.set()
     first.join(10)
     assert engine.predict(["four"]).probabilities.shape == (1, 3)
     engine.close()
+
+
+def test_idle_workers_share_what_waits(gate: Gate) -> None:
+    engine = InferenceEngine(gate, workers=2)
+    request = in_thread(engine.predict, ["a b c"] * 16)
+    while len(gate.batches) < 2:
+        pass
+    gate.opened.set()
+    request.join(10)
+    engine.close()
+    assert [len(batch) for batch in gate.batches] == [8, 8]
+
+
+def test_rows_of_unlike_length_are_not_padded_to_each_other(gate: Gate) -> None:
+    gate.opened.set()
+    engine = InferenceEngine(gate)
+    engine.predict(["word " * 28, "a"] * 8)
+    engine.close()
+    assert [len({len(row) for row in batch}) for batch in gate.batches] == [1, 1]
+
+
+async def test_an_event_loop_waits_without_a_thread(
+    engine: InferenceEngine, classifier: SentimentClassifier
+) -> None:
+    texts = [f"the food {word} today" for word in ("awful", "wonderful")] * 20
+    judged = await asyncio.gather(*(engine.apredict([text]) for text in texts))
+    found = [item.probabilities.argmax() for item in judged]
+    assert found == classifier.predict_proba(texts).argmax(axis=1).tolist()
+    assert engine.queue_depth == 0
+
+
+def test_many_threads_and_sizes_leave_nothing_behind(classifier: SentimentClassifier) -> None:
+    engine = InferenceEngine(classifier, workers=3, batch_limit=8, token_budget=64)
+    sizes = [1, 300, 2, 1, 40, 7]
+    outcomes: list[Judged] = []
+
+    def ask(size: int) -> None:
+        outcomes.append(engine.predict(["word " * (number % 9) for number in range(size)]))
+
+    threads = [in_thread(ask, size) for size in sizes]
+    for thread in threads:
+        thread.join(20)
+    engine.close()
+    assert sorted(len(item.truncated) for item in outcomes) == sorted(sizes)
+    for item in outcomes:
+        assert item.probabilities.sum(axis=1) == pytest.approx(1)
+    assert (engine.queue_depth, engine._queued_tokens) == (0, 0)
+
+
+def test_what_the_cache_knows_is_not_judged_again(gate: Gate) -> None:
+    gate.opened.set()
+    cache = PredictionCache("1", 100)
+    engine = InferenceEngine(gate, cache=cache)
+    first = engine.predict(["Hello  world", "word " * 90])
+    engine.close()
+    again = InferenceEngine(gate, cache=cache)
+    count = len(gate.batches)
+    second = again.predict(["Hello world", "word " * 90, "new"])
+    again.close()
+    assert len(gate.batches) == count + 1
+    assert (second.probabilities[:2] == first.probabilities).all()
+    assert second.truncated == [False, True, False]
 
 
 def test_a_failure_reaches_the_caller_and_the_engine_goes_on(gate: Gate) -> None:

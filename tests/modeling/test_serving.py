@@ -104,6 +104,7 @@ def test_an_overfull_queue_is_a_domain_error(
     served = serving.champion()
     # As if others' texts were waiting.
     monkeypatch.setattr(served.engine, "_queued", 20_000)
+    monkeypatch.setattr(served.engine, "_queued_tokens", 500_000)
     with pytest.raises(EngineOverloaded, match="20000 texts are waiting"):
         served.classify(["hello"])
 
