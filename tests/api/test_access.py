@@ -62,7 +62,7 @@ def test_a_token_may_do_what_its_scopes_say(client: Client, champion: ModelVersi
         assert client.get("/model/info", headers=headers).status_code == read
         assert client.post("/predict", body, JSON, headers=headers).status_code == predict
         assert client.post("/retrain", "{}", JSON, headers=headers).status_code == write
-        assert client.post(promote, headers=headers).status_code == write
+        assert client.post(promote, content_type=JSON, headers=headers).status_code == write
 
 
 def test_a_token_labels_in_its_user_s_name(client: Client, user: User, scheme: Any) -> None:
@@ -173,10 +173,10 @@ def test_a_session_needs_the_csrf_token(champion: ModelVersion, user: User) -> N
 def test_writing_needs_the_permission(client: Client, champion: ModelVersion, user: User) -> None:
     client.force_login(user)
     path = f"/api/v1/models/{champion.pk}/promote/"
-    assert client.post(path).status_code == 403
+    assert client.post(path, content_type=JSON).status_code == 403
     assert client.post("/retrain", "{}", content_type=JSON).status_code == 403
     user.user_permissions.add(Permission.objects.get(codename="change_modelversion"))
-    assert client.post(path).status_code == 200
+    assert client.post(path, content_type=JSON).status_code == 200
 
 
 def test_the_page_sends_strangers_to_the_sign_in(client: Client) -> None:

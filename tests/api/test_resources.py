@@ -128,12 +128,47 @@ def test_an_unknown_category_lists_the_known_ones(
     assert "negative, neutral, positive" in answer.json()["errors"][0]["detail"]
 
 
-def test_a_version_is_promoted(
-    client: Client, champion: ModelVersion, make_version: Callable[..., ModelVersion]
+def test_a_version_is_promoted_and_rolled_back_and_the_ledger_tells(
+    client: Client,
+    champion: ModelVersion,
+    make_version: Callable[..., ModelVersion],
+    admin_user: User,
 ) -> None:
     other = make_version(2)
-    answer = client.post(f"/api/v1/models/{other.pk}/promote/")
+    before = timezone.now()
+    answer = client.post(
+        f"/api/v1/models/{other.pk}/promote/", {"reason": "irony"}, content_type=JSON
+    )
     assert answer.status_code == 200 and answer.json()["stage"] == "champion"
+    between = timezone.now()
+    client.force_login(admin_user)
+    answer = client.post("/api/v1/models/rollback", content_type=JSON)
+    assert answer.status_code == 200 and answer.json()["version"] == 1
+    ledger = results(client, "/api/v1/promotions/?scheme=sentiment")
+    assert [(row["version"], row["previous"], row["actor"]) for row in ledger] == [
+        (1, 2, "boss"),
+        (2, 1, "API"),
+    ]
+    for moment, served in ((before, []), (between, [2]), (timezone.now(), [1])):
+        at = moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        found = results(client, f"/api/v1/promotions/?at={at}")
+        assert [row["version"] for row in found] == served
+
+
+def test_what_the_gate_refuses_is_a_conflict_with_its_reason(
+    client: Client, champion: ModelVersion, make_version: Callable[..., ModelVersion]
+) -> None:
+    gate = {"passed": False, "reason": "macro recall 0.4 against 0.9", "champion": 1}
+    digests = {name: d for name, d in champion.artifact_digests.items() if "json" not in name}
+    path = f"/api/v1/models/{make_version(2, gate=gate, artifact_digests=digests).pk}/promote/"
+    answer = client.post(path, content_type=JSON)
+    assert answer.status_code == 409 and "macro recall 0.4" in answer.json()["detail"]
+    answer = client.post(path, {"override": True}, content_type=JSON)
+    assert answer.status_code == 409 and "say why" in answer.json()["detail"]
+    body = {"override": True, "reason": "the labels are wrong"}
+    assert client.post(path, body, content_type=JSON).json()["stage"] == "champion"
+    answer = client.post("/api/v1/models/rollback/", {"scheme": "none"}, content_type=JSON)
+    assert answer.status_code == 400
 
 
 def test_streams_are_made_changed_and_deleted(client: Client) -> None:
