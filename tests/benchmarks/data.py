@@ -36,3 +36,15 @@ def airline() -> Labelled:
     return Labelled(
         [row["text"] for row in rows], [LABELS.index(row["airline_sentiment"]) for row in rows]
     )
+
+
+def sentiment140() -> Labelled:
+    """Tweets of 2009, labelled by the emoticons that they held: right most of the time, and none
+    is neutral."""
+    base = folder() / "sentiment140"
+    texts, labels = [], []
+    for label in ("negative", "positive"):
+        lines = (base / f"{label}.txt").read_text(encoding="utf-8").splitlines()
+        texts += lines
+        labels += [LABELS.index(label)] * len(lines)
+    return Labelled(texts, labels)

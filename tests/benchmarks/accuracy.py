@@ -1,0 +1,156 @@
+"""Train on TweetEval's 47,335 posts and judge on its validation file, which nothing learns from.
+
+`make bench-accuracy`. The epoch is chosen and confidence calibrated on posts held out of the
+training file, so that the validation file judges alone. Posts of Sentiment140, labelled by their
+emoticons, can come first (`--distant`), and a teacher's opinion beside the labels (`--teacher`).
+`--plain` is the simplest training, to compare with; `--set layer_decay=0.9` changes an argument.
+"""
+
+import argparse
+import ast
+import os
+import random
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sentiment_site.settings")
+
+import django
+
+django.setup()
+
+from modeling.ml import distill
+from modeling.ml.classifier import SentimentClassifier
+from modeling.ml.evaluation import Evaluation, evaluate
+from modeling.ml.export import export_onnx
+from modeling.ml.training import Labelled, SoftLabels, TrainingArguments, fine_tune
+from tests.benchmarks import data
+
+HELD_OUT = 2000
+POLES = ("negative", "positive")
+PLAIN = TrainingArguments(
+    learning_rate=1.5e-4, epochs=2, batch_size=64, class_weights=False, label_smoothing=0.0
+)
+RECIPE = replace(PLAIN, class_weights=True, label_smoothing=0.1)
+DISTANT = replace(PLAIN, epochs=1, label_smoothing=0.1)
+SEED = 7
+
+
+def drawn(labelled: Labelled, size: int) -> Labelled:
+    """`size` posts at random, always the same ones; all of them in another order if it is over."""
+    rows = random.Random(SEED).sample(range(len(labelled)), min(size, len(labelled)))
+    return Labelled([labelled.texts[i] for i in rows], [labelled.labels[i] for i in rows])
+
+
+def split(labelled: Labelled, held_out: int) -> tuple[Labelled, Labelled]:
+    """The posts after the first `held_out`, and those."""
+    texts, labels = labelled.texts, labelled.labels
+    return Labelled(texts[held_out:], labels[held_out:]), Labelled(
+        texts[:held_out], labels[:held_out]
+    )
+
+
+def train(
+    name: str, posts: Labelled, labels: tuple[str, ...], arguments: TrainingArguments, folder: Path,
+    soft: SoftLabels | None = None, held_out: int = HELD_OUT,
+) -> None:  # fmt: skip
+    learned, chosen_on = split(posts, held_out)
+    started = time.monotonic()
+    print(f"{name}: {len(learned):,} posts, {arguments}", flush=True)
+    with tqdm(total=100, bar_format="{percentage:3.0f}% |{bar:30}| {elapsed} {desc}") as bar:
+
+        def show(share: float, message: str) -> None:
+            bar.set_description_str(message, refresh=False)
+            bar.update(round(share * 100) - bar.n)
+
+        outcome = fine_tune(learned, chosen_on, labels, arguments, folder, show, soft_labels=soft)
+    for number, epoch in enumerate(outcome.history, 1):
+        judged = epoch.validation
+        print(
+            f"  epoch {number}: loss {epoch.loss:.4f}, on {len(chosen_on):,} held-out posts macro "
+            f"recall {judged.macro_recall:.4f}"
+        )
+    print(f"  {name} took {time.monotonic() - started:.0f} s", flush=True)
+
+
+def opinions(source: str, posts: Labelled, unlabelled: int, held_out: int) -> SoftLabels:
+    """What the teacher thinks of the posts to learn, and of some without labels."""
+    learned, _ = split(posts, held_out)
+    teacher = distill.load(source)
+    further = drawn(data.sentiment140(), unlabelled).texts if unlabelled else ()
+
+    def judge(texts: Sequence[str]) -> NDArray[np.float32]:
+        with tqdm(bar_format="{elapsed} {desc}") as bar:
+            return distill.opinions(teacher, texts, data.LABELS, bar.set_description_str)
+
+    return SoftLabels(judge(learned.texts), further, judge(further) if further else None)
+
+
+def row(name: str, judged: Evaluation) -> str:
+    low, high = judged.intervals["macro_recall"]
+    recalls = " ".join(f"{scores.recall:.3f}" for scores in judged.per_class.values())
+    return (
+        f"{name:<30} {judged.macro_recall:.4f} ({low:.3f}–{high:.3f}) {judged.macro_f1:>9.4f} "
+        f"{judged.accuracy:>9.4f} {judged.ece:>7.4f}   {recalls}"
+    )
+
+
+def changed(arguments: TrainingArguments, pairs: list[str]) -> TrainingArguments:
+    values = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        values[name] = value if name in ("base_model", "schedule") else ast.literal_eval(value)
+    return replace(arguments, **values)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plain", action="store_true", help="The simplest training.")
+    parser.add_argument("--posts", type=int, default=0, help="Of the training file; 0: all.")
+    parser.add_argument("--distant", type=int, default=0, help="Sentiment140 posts to begin with.")
+    parser.add_argument("--teacher", default="", help="Folder of a trained model, to learn from.")
+    parser.add_argument("--unlabelled", type=int, default=0, help="Posts for the teacher alone.")
+    parser.add_argument("--set", action="append", default=[], metavar="ARGUMENT=VALUE")
+    parser.add_argument("--folder", type=Path, help="Keep the trained model here.")
+    options = parser.parse_args()
+    posts = drawn(data.tweeteval("train"), options.posts or 10**9)
+    held_out = min(HELD_OUT, len(posts) // 5)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary, "model")
+        arguments = changed(PLAIN if options.plain else RECIPE, options.set)
+        if options.distant:
+            first = Path(temporary, "distant")
+            begin = replace(DISTANT, base_model=arguments.base_model)
+            distant = drawn(data.sentiment140(), options.distant + HELD_OUT)
+            poles = Labelled(distant.texts, [label // 2 for label in distant.labels])
+            train("distant supervision", poles, POLES, begin, first)
+            arguments = replace(arguments, base_model=str(first))
+        soft = None
+        if options.teacher:
+            soft = opinions(options.teacher, posts, options.unlabelled, held_out)
+        train("fine-tuning", posts, data.LABELS, arguments, folder, soft, held_out)
+        print(f"trained in {time.monotonic() - started:.0f} s")
+        export_onnx(folder)
+        print(f"{'':<30} macro recall (95 %)    macro F1  accuracy     ECE   recall neg neu pos")
+        for backend in ("torch", "onnx-int8"):
+            classifier = SentimentClassifier(folder, backend)
+            # The airline's posts are of another kind, and most of them negative.
+            for name, real in (
+                ("validation", data.tweeteval("val")),
+                ("airline, 3,000", drawn(data.airline(), 3000)),
+            ):
+                probabilities = classifier.predict_proba(real.texts)
+                judged = evaluate(np.asarray(real.labels), probabilities, data.LABELS)
+                print(row(f"{name}, {backend}", judged), flush=True)
+
+
+if __name__ == "__main__":
+    main()
