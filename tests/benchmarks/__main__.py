@@ -4,6 +4,8 @@ import runpy
 import sys
 
 BENCHMARKS = {
+    "accuracy": "tests.benchmarks.accuracy",
+    "drift": "tests.benchmarks.drift",
     "starter": "tests.benchmarks.starter",
     "import": "tests.benchmarks.import_posts",
     "jetstream": "tests.benchmarks.jetstream",

@@ -1,10 +1,7 @@
-"""When to retrain, and what the quality report sees."""
+"""When to retrain."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
-import numpy as np
 import pytest
 import time_machine
 from django.contrib.auth.models import User
@@ -12,11 +9,8 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from ingestion.models import Post
-from ingestion.signals import alert_raised
-from modeling.exceptions import NoChampion
-from modeling.ml import reference
 from modeling.models import LabelScheme, ModelVersion, TrainingRun
-from modeling.services import classify, quality, retrain
+from modeling.services import classify, retrain
 from modeling.services.annotate import annotate_many
 from tests.modeling.threads import at_once
 
@@ -197,97 +191,3 @@ def test_checks_at_once_queue_one_run_and_all_name_it(
     assert len(decisions) == 4, outcomes
     assert {decision.run for decision in decisions} == {run}
     assert sum(decision.is_new for decision in decisions) == 1
-
-
-@pytest.fixture
-def alerts() -> Iterator[list[dict[str, Any]]]:
-    heard: list[dict[str, Any]] = []
-
-    def listen(**kwargs: Any) -> None:
-        heard.append({key: kwargs[key] for key in ("kind", "message", "active")})
-
-    alert_raised.connect(listen)
-    yield heard
-    alert_raised.disconnect(listen)
-
-
-def test_shifted_posts_are_drift_and_an_alert_that_closes(
-    champion: ModelVersion, scheme: LabelScheme, alerts: list[dict[str, Any]]
-) -> None:
-    calm = [f"a quiet post number {i} about the game today" for i in range(250)]
-    probabilities = serving_probabilities(calm)
-    champion.reference = reference.build(calm, probabilities, ("negative", "neutral", "positive"))
-    champion.save()
-    classify.classify_posts([p.pk for p in make_posts(calm)])
-    report = quality.build_report(scheme)
-    assert report.post_count == 250
-    assert not report.has_drift, report.statistics
-    with time_machine.travel(timezone.now() + timedelta(days=2)):
-        loud = [f"WHAT?!! NUMBER {i} @you #SHOUT" for i in range(250)]
-        classify.classify_posts([p.pk for p in make_posts(loud)])
-        report = quality.build_report(scheme)
-        assert report.has_drift
-        assert report.statistics["upper_share"]["verdict"] == "drift"
-        assert retrain.check(scheme).triggers["drift"]["value"] > 0.25
-    with time_machine.travel(timezone.now() + timedelta(days=4)):
-        classify.classify_posts([p.pk for p in make_posts(calm)])
-        quality.build_report(scheme)
-    assert [(alert["kind"], alert["active"]) for alert in alerts] == [
-        ("drift", True),
-        ("drift", False),
-    ]
-    assert "upper_share" in alerts[0]["message"]
-    assert alerts[1]["message"] == "incoming posts resemble the training data again"
-
-
-def serving_probabilities(texts: list[str]) -> np.ndarray:
-    items = classify.classify_texts(texts, channel="test").items
-    return np.array([list(item.scores.values()) for item in items])
-
-
-def test_few_posts_are_no_drift(champion: ModelVersion, scheme: LabelScheme) -> None:
-    texts = [f"a quiet post number {i}" for i in range(20)]
-    labels = ("negative", "neutral", "positive")
-    champion.reference = reference.build(texts, serving_probabilities(texts), labels)
-    champion.save()
-    classify.classify_posts([p.pk for p in make_posts(["LOUD!!!! #ONE"] * 20)])
-    report = quality.build_report(scheme)
-    assert {entry["verdict"] for entry in report.statistics.values()} == {"too_few"}
-    assert report.summary["duplicate_share"] == 0.95
-
-
-def test_without_a_champion_there_is_no_report(scheme: LabelScheme) -> None:
-    with pytest.raises(NoChampion):
-        quality.build_report(scheme)
-
-
-def test_a_report_sums_the_window_up(champion: ModelVersion, scheme: LabelScheme) -> None:
-    make_posts(["the food awful today", "the food awful  today", "the song wonderful today"])
-    Post.objects.filter(text__contains="song").update(lang="en")
-    classify.classify_pending()
-    summary = quality.build_report(scheme).summary
-    assert summary["sampled"] == 3
-    assert summary["categories"] == {"negative": 2, "positive": 1}
-    assert summary["languages"] == {"unknown": 2, "en": 1}
-    assert summary["sources"] == {"x": 3}
-    assert summary["duplicate_share"] == pytest.approx(1 / 3, abs=1e-4)
-    assert 1 / 3 < summary["mean_confidence"] <= 1
-
-
-def test_posts_outside_the_window_and_deleted_ones_are_left_out(
-    champion: ModelVersion, scheme: LabelScheme
-) -> None:
-    old, deleted, _ = make_posts(["one day", "two days", "three days"])
-    classify.classify_pending()
-    old.predictions.update(created_at=timezone.now() - timedelta(hours=3))
-    Post.objects.filter(pk=deleted.pk).update(deleted_at=timezone.now(), text="")
-    assert quality.build_report(scheme, window=timedelta(hours=1)).post_count == 1
-
-
-def test_a_version_without_a_reference_is_reported_without_distances(
-    champion: ModelVersion, scheme: LabelScheme
-) -> None:
-    make_posts(["hello there"])
-    classify.classify_pending()
-    report = quality.build_report(scheme)
-    assert report.statistics == {} and not report.has_drift
