@@ -609,7 +609,7 @@ class Stack:
         self._lock.close()
 
     def addresses(self) -> dict[str, str]:
-        """Where a person looks."""
+        """Where a person looks. PostgreSQL's holds its password."""
         found = {
             "site": f"http://127.0.0.1:{self.ports['proxy']}",
             "MLflow": f"http://127.0.0.1:{self.ports['mlflow']}",
@@ -643,7 +643,8 @@ def main() -> None:
         with Stack(options.folder.resolve(), port=options.port, scale=scale, say=say) as stack:
             say("")
             for name, address in stack.addresses().items():
-                say(f"{name:<12} {address}")
+                say(f"{name:<12} {re.sub(r':[^:@/]+@', ':…@', address)}")
+            say(f"passwords    {options.folder}/secrets")
             for service in stack.skipped:
                 say(f"left out: {service}")
             say(f"\nLogs are in {options.folder}/logs. Ctrl-C stops everything.")
