@@ -33,7 +33,7 @@ FOREIGN = re.compile(r"^(redis|pg|probe|process)_\w+$|^(up|ALERTS)$")
 # Functions and operators.
 WORDS = {
     *("sum", "max", "min", "count", "rate", "increase", "changes", "absent", "topk", "vector"),
-    *("histogram_quantile", "and", "or", "unless", "group_left"),
+    *("histogram_quantile", "label_replace", "and", "or", "unless", "group_left"),
 }
 
 
@@ -112,6 +112,10 @@ def test_kustomize_can_build_the_manifests() -> None:
 
 def test_prometheus_takes_its_configuration_and_rules() -> None:
     run("promtool", "check", "config", "deploy/prometheus/prometheus.yml")
+
+
+def test_alerts_fire_when_they_should() -> None:
+    run("promtool", "test", "rules", "deploy/prometheus/rules_test.yml")
 
 
 def test_prometheus_understands_every_query_of_the_dashboards(tmp_path: Path) -> None:
