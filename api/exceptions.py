@@ -16,6 +16,7 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
+from api.refusals import PayloadTooLarge
 from modeling.exceptions import (
     EngineOverloaded,
     GateRefused,
@@ -39,12 +40,6 @@ STATUS_OF: tuple[tuple[type[Exception], int], ...] = (
     (GateRefused, status.HTTP_409_CONFLICT),
     (ModelingError, status.HTTP_400_BAD_REQUEST),
 )
-
-
-class PayloadTooLarge(exceptions.APIException):
-    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
-    default_detail = "The body is larger than 1 MiB."
-    default_code = "payload_too_large"
 
 
 def problem(code: int, detail: str, errors: list[dict[str, str]] | None = None) -> dict[str, Any]:

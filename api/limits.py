@@ -12,7 +12,6 @@ import redis
 from django.conf import settings
 from django.core.cache import cache
 from django.http import HttpRequest
-from django.http.response import HttpResponseBase
 from rest_framework.throttling import BaseThrottle
 
 from api.models import ApiToken
@@ -36,10 +35,12 @@ class Allowance:
     def is_spent(self) -> bool:
         return self.used > self.limit
 
-    def write(self, response: HttpResponseBase) -> None:
-        response["RateLimit-Limit"] = str(self.limit)
-        response["RateLimit-Remaining"] = str(max(self.limit - self.used, 0))
-        response["RateLimit-Reset"] = str(self.seconds)
+    def headers(self) -> dict[str, str]:
+        return {
+            "RateLimit-Limit": str(self.limit),
+            "RateLimit-Remaining": str(max(self.limit - self.used, 0)),
+            "RateLimit-Reset": str(self.seconds),
+        }
 
 
 class RateLimit(BaseThrottle):

@@ -24,6 +24,13 @@ def request_id_of(given: str) -> str:
     return given if _ACCEPTABLE.fullmatch(given) else uuid4().hex
 
 
+def use_request_id(given: str) -> str:
+    """As `request_id_of`; log lines bear it from here on."""
+    used = request_id_of(given)
+    _current.set(used)
+    return used
+
+
 class RequestIdFilter(logging.Filter):
     """Gives log records `request`: the id in brackets, empty outside requests."""
 
@@ -40,14 +47,12 @@ def request_id(
     """Takes `X-Request-ID` or makes one; sends it back with the rate limit's headers."""
 
     def begin(request: HttpRequest) -> str:
-        given = request_id_of(request.headers.get(HEADER, ""))
-        _current.set(given)
-        return given
+        return use_request_id(request.headers.get(HEADER, ""))
 
     def end(request: HttpRequest, response: HttpResponseBase, given: str) -> HttpResponseBase:
         response[HEADER] = given
         if (allowance := getattr(request, "allowance", None)) is not None:
-            allowance.write(response)
+            response.headers.update(allowance.headers())
         return response
 
     if iscoroutinefunction(get_response):

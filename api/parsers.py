@@ -10,7 +10,8 @@ from django.conf import settings
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 
-from api.exceptions import PayloadTooLarge
+from api import ndjson
+from api.refusals import PayloadTooLarge
 
 
 class StrictJSONParser(BaseParser):
@@ -28,22 +29,39 @@ class StrictJSONParser(BaseParser):
         body = stream.read(limit + 1)
         if len(body) > limit:
             raise PayloadTooLarge
-        try:
-            return json.loads(
-                body.decode("utf-8"),
-                parse_constant=_refuse_constant,
-                object_pairs_hook=_refuse_repeated_keys,
-            )
-        except UnicodeDecodeError as error:
-            raise ParseError(
-                f"The body is not UTF-8: {error.reason} at byte {error.start}."
-            ) from error
-        except json.JSONDecodeError as error:
-            raise ParseError(
-                f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
-            ) from error
-        except RecursionError as error:
-            raise ParseError("The body is nested too deeply.") from error
+        return read_json(body)
+
+
+class NDJSONParser(BaseParser):
+    """Lines of JSON, left in the stream: the view reads them as it goes."""
+
+    media_type = ndjson.MEDIA_TYPE
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> IO[bytes]:
+        return stream
+
+
+def read_json(body: bytes) -> Any:
+    """The value that a body holds. Raises ParseError."""
+    try:
+        return json.loads(
+            body.decode("utf-8"),
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_refuse_repeated_keys,
+        )
+    except UnicodeDecodeError as error:
+        raise ParseError(f"The body is not UTF-8: {error.reason} at byte {error.start}.") from error
+    except json.JSONDecodeError as error:
+        raise ParseError(
+            f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        ) from error
+    except RecursionError as error:
+        raise ParseError("The body is nested too deeply.") from error
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -33,5 +33,9 @@ urlpatterns = [
     re_path(r"^schema/?$", SpectacularAPIView.as_view(), name="schema"),
     re_path(r"^docs/?$", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     re_path(r"^docs/redoc/?$", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
+    # Before the router, which would take `stream` for a prediction's id.
+    re_path(
+        r"^api/v1/predictions/stream/?$", views.PredictStreamView.as_view(), name="predict-stream"
+    ),
     path("api/v1/", include(router.urls)),
 ]

@@ -6,8 +6,9 @@ from functools import partial
 from typing import Any
 
 from django.db import DatabaseError, transaction
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django_prometheus.exports import ExportToDjangoView
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import status
 from rest_framework.exceptions import AuthenticationFailed
@@ -17,8 +18,9 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
-from api import health, permissions
+from api import health, ndjson, permissions
 from api.exceptions import problem_response, safe_only
+from api.parsers import NDJSONParser
 from api.permissions import Scope
 from api.serializers import (
     BatchRequest,
@@ -38,6 +40,7 @@ from modeling.tasks import train
 ROUTES = {
     "POST /predict": "classify one text",
     "POST /predict/batch": "classify up to 1,000 texts",
+    "POST /api/v1/predictions/stream": "classify lines of JSON, as many as come",
     "POST /retrain": 'run the retraining check; {"force": true} skips its triggers',
     "GET /model/info": "the version that serves",
     "GET /data/quality": "the newest quality and drift report",
@@ -67,6 +70,21 @@ def _as_result(item: Classification) -> dict[str, Any]:
     return result
 
 
+def as_single_result(batch: classify.Batch) -> dict[str, Any]:
+    """The answer to one text."""
+    return {
+        **_as_result(batch.items[0]),
+        "model_version": batch.version,
+        "latency_ms": batch.latency_ms,
+    }
+
+
+def as_batch_result(batch: classify.Batch) -> dict[str, Any]:
+    """The answer to many texts, in their order."""
+    shared = {"model_version": batch.version, "latency_ms": batch.latency_ms}
+    return {"predictions": [{**_as_result(item), **shared} for item in batch.items], **shared}
+
+
 class PredictView(APIView):
     """Classify one text."""
 
@@ -84,13 +102,7 @@ class PredictView(APIView):
     def post(self, request: Request) -> Response:
         data = _valid(PredictRequest(data=request.data))
         batch = classify.classify_texts([data["text"]], channel="api")
-        return Response(
-            {
-                **_as_result(batch.items[0]),
-                "model_version": batch.version,
-                "latency_ms": batch.latency_ms,
-            }
-        )
+        return Response(as_single_result(batch))
 
 
 class PredictBatchView(APIView):
@@ -112,10 +124,50 @@ class PredictBatchView(APIView):
     def post(self, request: Request) -> Response:
         data = _valid(BatchRequest(data=request.data))
         batch = classify.classify_texts(data["texts"], channel="api")
-        shared = {"model_version": batch.version, "latency_ms": batch.latency_ms}
-        return Response(
-            {"predictions": [{**_as_result(item), **shared} for item in batch.items], **shared}
+        return Response(as_batch_result(batch))
+
+
+class PredictStreamView(APIView):
+    """Classify texts without end: a line of JSON in, a line of JSON out while more come in.
+
+    A line is `{"text": "…", "id": "…"}` (`id` is yours, and comes back) or a JSON string. A
+    bad line is answered by its number and what is wrong with it. Read the answer while you send,
+    as `curl -T` does: what nobody reads stops the reading here.
+    """
+
+    scope = Scope.PREDICT
+    parser_classes = [NDJSONParser]
+
+    @extend_schema(
+        request={ndjson.MEDIA_TYPE: OpenApiTypes.STR},
+        responses={(200, ndjson.MEDIA_TYPE): OpenApiTypes.STR},
+        examples=[
+            OpenApiExample(
+                "Two lines",
+                '{"id": 7, "text": "Great service!"}\n"Two hours late again"\n',
+                request_only=True,
+                media_type=ndjson.MEDIA_TYPE,
+            ),
+            OpenApiExample(
+                "Two judgements",
+                '{"line":1,"id":7,"label":"positive","confidence":0.98,"scores":{"negative":0.01,'
+                '"neutral":0.01,"positive":0.98},"model_version":"3"}\n'
+                '{"line":2,"error":"text: The text is empty."}\n',
+                response_only=True,
+                media_type=ndjson.MEDIA_TYPE,
+            ),
+        ],
+    )
+    def post(self, request: Request) -> StreamingHttpResponse:
+        # Under ASGI `api.asgi` answers before Django has read the body; this is for WSGI.
+        answers = (
+            ndjson.answer(block, self._judge(ndjson.texts_of(block)))
+            for block in ndjson.blocks(ndjson.lines_of(request.data))
         )
+        return StreamingHttpResponse(answers, content_type=ndjson.MEDIA_TYPE)
+
+    def _judge(self, texts: list[str]) -> classify.Batch | None:
+        return classify.classify_texts(texts, channel="api") if texts else None
 
 
 class RetrainView(APIView):
