@@ -17,7 +17,8 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
@@ -52,6 +53,34 @@ def flush(stack: Stack) -> None:
     redis.Redis.from_url(stack.addresses()["Redis"]).flushall()
 
 
+def use_up_connections(stack: Stack) -> None:
+    """Somebody takes every connection that PostgreSQL has left, for half a minute."""
+    taken = []
+    with suppress(psycopg2.OperationalError):
+        while True:
+            taken.append(psycopg2.connect(stack.addresses()["PostgreSQL"]))
+    time.sleep(30)
+    for connection in taken:
+        connection.close()
+
+
+def second_beat(stack: Stack) -> None:
+    """Two schedulers at once, as when one was thought dead."""
+    beat = stack.processes["beat"]
+    other = replace(beat, environment={**beat.environment, "METRICS_PORT": ""}, handle=None)
+    other.spawn()
+    time.sleep(40)
+    other.end()
+
+
+def start_without_mlflow(stack: Stack) -> None:
+    """A web process and a worker start while MLflow is away: the model's files are here already."""
+    stack.crash("mlflow")
+    stack.restart("web-1")
+    stack.restart("worker")
+    stack.start("mlflow")
+
+
 FAULTS: dict[str, Callable[[Stack], None]] = {
     "kill -9 of a web process": lambda stack: stack.kill("web-1"),
     "kill -9 of a worker": lambda stack: stack.kill("worker"),
@@ -61,9 +90,12 @@ FAULTS: dict[str, Callable[[Stack], None]] = {
     "Redis restarted": lambda stack: stack.restart("redis"),
     "Redis flushed": flush,
     "Redis away for 60 s": away("redis", 60),
+    "two beats at once": second_beat,
     "PostgreSQL restarted": lambda stack: stack.restart("postgres"),
     "PostgreSQL away for 30 s": away("postgres", 30),
+    "PostgreSQL: no connections": use_up_connections,
     "MLflow away for 30 s": away("mlflow", 30),
+    "MLflow away at a start": start_without_mlflow,
 }
 
 
@@ -145,6 +177,17 @@ def settle(stack: Stack, publisher: Publisher, since: int, seconds: float) -> St
     return stored
 
 
+def is_healthy(stack: Stack) -> bool:
+    """Whether each process passes its health check, or comes to do so soon."""
+    try:
+        for name in stack.processes:
+            stack.wait_for(name)
+    except StackError as error:
+        say(str(error))
+        return False
+    return True
+
+
 def suffer(stack: Stack, users: Users, publisher: Publisher, name: str) -> Outcome:
     """One fault, from a calm moment to the next."""
     time.sleep(CALM_SECONDS)
@@ -154,7 +197,7 @@ def suffer(stack: Stack, users: Users, publisher: Publisher, name: str) -> Outco
     # A little longer, so that posts and answers of the time just after count as well.
     time.sleep(CALM_SECONDS)
     stored = settle(stack, publisher, before, RECOVER_SECONDS)
-    is_well = stored is not None and stored.is_whole()
+    is_well = stored is not None and stored.is_whole() and is_healthy(stack)
     took = time.monotonic() - over if is_well else None
     published = len(publisher.ids(before))
     return Outcome(name, took, users.suffered(since), stored, health(stack) or "none", published)
