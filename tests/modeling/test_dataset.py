@@ -1,6 +1,7 @@
 """What a training learns from and is judged on."""
 
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
@@ -9,10 +10,11 @@ from django.utils import timezone
 from ingestion.models import Post
 from modeling import starter
 from modeling.exceptions import NotEnoughData
-from modeling.models import Annotation, LabelScheme
-from modeling.services import dataset
+from modeling.models import Annotation, LabelScheme, TrainingRun
+from modeling.services import dataset, teach
 from modeling.services.annotate import annotate_many
 from modeling.services.dataset import Dataset, gather
+from modeling.services.label_files import LabelledRow
 
 pytestmark = pytest.mark.django_db
 
@@ -138,3 +140,52 @@ def test_gathering_asks_few_queries(
     # The scheme's labels, the annotations, and of each 500 test posts two: origin and streams.
     with django_assert_max_num_queries(4):  # type: ignore[operator]
         gather(labelled)
+
+
+def rows(*pairs: tuple[str, str]) -> list[LabelledRow]:
+    return [LabelledRow(line, *pair) for line, pair in enumerate(pairs, 1)]
+
+
+def test_a_file_teaches_beside_the_annotations_which_win(labelled: LabelScheme) -> None:
+    known = next(iter(gather(labelled).train.texts))
+    truth = label_of(gather(labelled), known)
+    wrong = "negative" if truth != "negative" else "positive"
+    data = gather(
+        labelled,
+        rows=rows(
+            (known, wrong),
+            ("a day of its own", "positive"),
+            ("A day of its own", "positive"),
+            ("a day of doubt", "negative"),
+            ("a day of doubt", "positive"),
+        ),
+    )
+    assert label_of(data, known) == truth
+    assert label_of(data, "a day of its own") == "positive"
+    assert label_of(data, "a day of doubt") is None
+    assert data.describe() == "181 texts (180 annotated, 1 of the file)"
+
+
+def test_labels_as_they_were_at_a_moment(labelled: LabelScheme) -> None:
+    before, moment = gather(labelled), timezone.now()
+    changed = Annotation.objects.filter(scheme=labelled, category__key="positive").first()
+    assert changed is not None
+    annotate_many(labelled, {changed.post_id: "negative", post("a new one").pk: "neutral"})
+    assert gather(labelled, as_of=moment).digest == before.digest
+    assert gather(labelled).digest != before.digest
+    # What is deleted since is gone from the past too.
+    Post.objects.filter(pk=changed.post_id).update(deleted_at=timezone.now(), text="")
+    assert size(gather(labelled, as_of=moment)) == size(before) - 1
+
+
+def test_a_teacher_reads_unlabelled_posts_but_none_of_the_held_out(labelled: LabelScheme) -> None:
+    for number in range(40):
+        post(f"nobody has labelled number {number}", number)
+    post("Nobody has labelled number 1!", 50)
+    run = TrainingRun(scheme=labelled, started_at=timezone.now())
+    texts = teach.unlabelled(run, gather(labelled))
+    assert len(texts) == len(set(texts)) and 20 < len(texts) <= 40
+    assert {dataset.split_name(dataset.text.digest(text)) for text in texts} == {"train"}
+    assert len(teach.unlabelled(run, gather(labelled), limit=5)) == 5
+    run.started_at = timezone.now() - timedelta(days=1)
+    assert teach.unlabelled(run, gather(labelled)) == []
