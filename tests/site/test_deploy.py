@@ -89,7 +89,8 @@ def test_every_yaml_file_is_well_formed() -> None:
 
 
 def test_the_compose_file_matches_its_specification() -> None:
-    run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml")
+    files = ("docker-compose.yml", "deploy/compose.gpu.yml")
+    run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", *files)
 
 
 def test_the_workflows_match_their_schemas() -> None:
