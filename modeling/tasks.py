@@ -1,5 +1,6 @@
 """Celery tasks: thin, and safe to run twice."""
 
+import logging
 from contextlib import suppress
 from datetime import timedelta
 
@@ -8,13 +9,17 @@ from celery.exceptions import Reject
 from celery.signals import worker_shutting_down
 from django.utils import timezone
 
-from modeling.exceptions import NoChampion
+from modeling.exceptions import NoChampion, RegistryError
 from modeling.models import LabelScheme, TrainingRun
-from modeling.services import classify, quality, retrain, runs
+from modeling.services import classify, promote, quality, retrain, runs
 from modeling.services import train as training
 
 # How far back the frequent sweep looks; older leftovers are `classify --pending`'s.
 SWEEP = timedelta(hours=1)
+# Aliases of promotions older than this were looked at often enough.
+LATELY = timedelta(hours=1)
+
+logger = logging.getLogger(__name__)
 
 
 @shared_task(name="modeling.classify_posts")
@@ -56,6 +61,17 @@ def check_quality() -> None:
 @shared_task(name="modeling.check_retraining")
 def check_retraining() -> None:
     for scheme in LabelScheme.objects.filter(versions__stage="champion"):
+        _repair_alias(scheme)
         decision = retrain.check(scheme)
         if decision.is_new and decision.run is not None:
             train.delay(decision.run.pk)
+
+
+def _repair_alias(scheme: LabelScheme) -> None:
+    """A process may have died between a promotion's commit and MLflow's alias."""
+    if not scheme.promotions.filter(promoted_at__gte=timezone.now() - LATELY).exists():
+        return
+    try:
+        promote.sync_alias(scheme)
+    except RegistryError as error:
+        logger.warning("%s; the database row says what serves", error)

@@ -361,6 +361,10 @@ MIN_SAMPLES_FOR_RETRAIN = env.integer("MIN_SAMPLES_FOR_RETRAIN", 200, low=1)
 RETRAIN_INTERVAL_HOURS = env.decimal("RETRAIN_INTERVAL_HOURS", 168, low=0.1)
 MIN_MEAN_CONFIDENCE = env.decimal("MIN_MEAN_CONFIDENCE", 0.55, low=0, high=1)
 DRIFT_PSI_THRESHOLD = env.decimal("DRIFT_PSI_THRESHOLD", 0.25, low=0)
+# Below it, where the estimate can be trusted, the model is trained anew.
+MIN_ESTIMATED_ACCURACY = env.decimal("MIN_ESTIMATED_ACCURACY", 0.6, low=0, high=1)
+# The champion teaches its successor on posts that nobody has labelled.
+SELF_TRAINING = env.boolean("SELF_TRAINING")
 AUTO_PROMOTE = env.boolean("AUTO_PROMOTE", default=True)
 
 # --- Libraries that read the environment ------------------------------------------------------

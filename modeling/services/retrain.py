@@ -8,15 +8,17 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db.models import Avg
+from django.db.models import Avg, Exists, OuterRef
 from django.utils import timezone
 
+from ingestion.models import Post
 from modeling.exceptions import TrainingInProgress
 from modeling.models import (
     Annotation,
     LabelScheme,
     ModelVersion,
     Prediction,
+    QualityReport,
     TrainingRun,
 )
 from modeling.services.runs import recover_interrupted
@@ -27,6 +29,10 @@ STALE = timedelta(minutes=15)
 # After a failed or rejected run the check waits: the same data would give the same end.
 COOL_DOWN = timedelta(hours=6)
 CONFIDENCE_WINDOW = 1000
+# More unlabelled posts than this are told as this many: the count stays cheap.
+MOST_COUNTED = 10_000
+# In self-training the champion's opinion counts for less than people's: they correct it.
+SELF_TRAINING_WEIGHT = 0.3
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,12 @@ def check(scheme: LabelScheme, *, force: bool = False, by: User | None = None) -
     reason = f"triggered by {', '.join(fired)}" if fired else "forced"
     try:
         run = request_training(
-            scheme, by=by, is_automatic=by is None and not force, triggers=triggers, reason=reason
+            scheme,
+            by=by,
+            is_automatic=by is None and not force,
+            triggers=triggers,
+            reason=reason,
+            options=_options(scheme),
         )
     except TrainingInProgress:
         # Another check was faster by a moment.
@@ -75,6 +86,20 @@ def check(scheme: LabelScheme, *, force: bool = False, by: User | None = None) -
             raise
         return _during(active, triggers)
     return Decision(run.status, triggers, run, is_new=True, reason=reason)
+
+
+def _options(scheme: LabelScheme) -> dict[str, Any]:
+    """With `SELF_TRAINING` the champion teaches its successor on posts without a label."""
+    champion = ModelVersion.objects.champions().filter(scheme=scheme).first()
+    if not settings.SELF_TRAINING or champion is None:
+        return {}
+    known = set(champion.reference.get("labels", ()))
+    if known != set(scheme.categories.values_list("key", flat=True)):
+        return {}
+    return {
+        "teacher": str(champion.version),
+        "arguments": {"distillation_weight": SELF_TRAINING_WEIGHT},
+    }
 
 
 def _active(scheme: LabelScheme) -> TrainingRun | None:
@@ -86,41 +111,66 @@ def _during(run: TrainingRun, triggers: dict[str, dict[str, Any]]) -> Decision:
 
 
 def evaluate_triggers(scheme: LabelScheme) -> dict[str, dict[str, Any]]:
-    """Each trigger's value, threshold and verdict, now."""
+    """Each trigger's value, threshold and verdict, now.
+
+    All but the labels' own need something new to learn from: training again on the very same
+    posts would only cost time. With `SELF_TRAINING`, new posts without a label are enough.
+    """
     champion = ModelVersion.objects.champions().filter(scheme=scheme).first()
     last = scheme.runs.filter(status=TrainingRun.Status.SUCCEEDED).first()
     since = last.created_at if last else None
     labels = Annotation.objects.usable().filter(scheme=scheme)
     new_labels = (labels.since(since) if since else labels).values("post").distinct().count()
-    confidence = _mean_confidence(champion)
-    report = scheme.reports.first()
-    psi = (
-        max((e["psi"] for e in report.statistics.values() if "psi" in e), default=None)
-        if report
-        else None
-    )
-    hours = _hours_since(since)
+    unlabelled = _unlabelled_since(scheme, since)
+    is_news = bool(new_labels or (settings.SELF_TRAINING and unlabelled))
+    report = scheme.reports.filter(model_version=champion).first() if champion else None
     return {
-        "labels": _at_least(new_labels, settings.MIN_SAMPLES_FOR_RETRAIN),
-        "age_hours": {
-            **_at_least(hours, settings.RETRAIN_INTERVAL_HOURS),
-            # Training again on the very same labels would only cost time.
-            "fired": bool(
-                hours is not None and hours >= settings.RETRAIN_INTERVAL_HOURS and new_labels
-            ),
+        "labels": {
+            **_at_least(new_labels, settings.MIN_SAMPLES_FOR_RETRAIN),
+            "unlabelled_posts": unlabelled,
         },
-        "mean_confidence": {
-            "value": confidence,
-            "threshold": settings.MIN_MEAN_CONFIDENCE,
-            "fired": confidence is not None
-            and confidence < settings.MIN_MEAN_CONFIDENCE
-            and new_labels > 0,
-        },
-        "drift": {
-            "value": psi,
-            "threshold": settings.DRIFT_PSI_THRESHOLD,
-            "fired": bool(report and report.has_drift and new_labels),
-        },
+        "age_hours": _if(is_news, _at_least(_hours_since(since), settings.RETRAIN_INTERVAL_HOURS)),
+        "mean_confidence": _if(is_news, _confidence(champion, report)),
+        "drift": _if(is_news, _drift(report)),
+    }
+
+
+def _if(is_news: bool, trigger: dict[str, Any]) -> dict[str, Any]:
+    return {**trigger, "fired": trigger["fired"] and is_news}
+
+
+def _unlabelled_since(scheme: LabelScheme, since: datetime | None) -> int:
+    """Posts collected since then that nobody has labelled; counted up to a bound."""
+    posts = Post.objects.current()
+    if since is not None:
+        posts = posts.filter(received_at__gt=since)
+    labelled = Annotation.objects.current().filter(scheme=scheme, post=OuterRef("pk"))
+    return posts.filter(~Exists(labelled))[:MOST_COUNTED].count()
+
+
+def _confidence(champion: ModelVersion | None, report: QualityReport | None) -> dict[str, Any]:
+    """Fires on mean confidence, or on the accuracy that the newest report estimates, where the
+    estimate can be trusted."""
+    mean = _mean_confidence(champion)
+    accuracy = report.accuracy if report else {}
+    estimated = accuracy.get("estimated") if accuracy.get("is_trusted") else None
+    return {
+        "value": mean,
+        "threshold": settings.MIN_MEAN_CONFIDENCE,
+        "estimated_accuracy": estimated,
+        "accuracy_threshold": settings.MIN_ESTIMATED_ACCURACY,
+        "fired": (mean is not None and mean < settings.MIN_MEAN_CONFIDENCE)
+        or (estimated is not None and estimated < settings.MIN_ESTIMATED_ACCURACY),
+    }
+
+
+def _drift(report: QualityReport | None) -> dict[str, Any]:
+    entries = report.statistics if report else {}
+    return {
+        "value": max((entry["psi"] for entry in entries.values() if "psi" in entry), default=None),
+        "threshold": settings.DRIFT_PSI_THRESHOLD,
+        "drifted": [name for name, entry in entries.items() if entry.get("verdict") == "drift"],
+        "fired": bool(report and report.has_drift),
     }
 
 

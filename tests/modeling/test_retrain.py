@@ -38,7 +38,12 @@ def test_enough_new_labels_queue_one_run(
     annotate_many(scheme, dict.fromkeys((p.pk for p in make_posts(["a b c"] * 3)), "neutral"))
     decision = retrain.check(scheme)
     assert decision.is_new and decision.run is not None and decision.run.is_automatic
-    assert decision.run.triggers["labels"] == {"value": 3, "threshold": 3, "fired": True}
+    assert decision.run.triggers["labels"] == {
+        "value": 3,
+        "threshold": 3,
+        "fired": True,
+        "unlabelled_posts": 0,
+    }
     again = retrain.check(scheme)
     assert again.run == decision.run and not again.is_new
 
@@ -150,15 +155,50 @@ def test_drift_fires_only_with_something_new_to_learn(
         window_end=now,
         post_count=500,
         has_drift=True,
-        statistics={"words": {"psi": 0.7}, "links": {"psi": 0.1}},
+        statistics={"words": {"psi": 0.7, "verdict": "drift"}, "links": {"psi": 0.1}},
     )
     assert retrain.check(scheme).triggers["drift"] == {
         "value": 0.7,
         "threshold": 0.25,
+        "drifted": ["words"],
         "fired": False,
     }
     annotate_many(scheme, {make_posts(["a b c"])[0].pk: "neutral"})
     assert retrain.check(scheme).triggers["drift"]["fired"]
+
+
+@pytest.mark.parametrize(
+    ("is_trusted", "fires"), [(True, True), (False, False)], ids=["trusted", "not trusted"]
+)
+def test_a_low_estimated_accuracy_fires_where_it_can_be_trusted(
+    champion: ModelVersion, scheme: LabelScheme, is_trusted: bool, fires: bool
+) -> None:
+    now = timezone.now()
+    scheme.reports.create(
+        model_version=champion,
+        window_start=now - timedelta(days=1),
+        window_end=now,
+        accuracy={"estimated": 0.41, "is_trusted": is_trusted},
+    )
+    annotate_many(scheme, {make_posts(["a b c"])[0].pk: "neutral"})
+    assert retrain.check(scheme).triggers["mean_confidence"]["fired"] == fires
+
+
+def test_self_training_learns_from_posts_without_a_label(
+    champion: ModelVersion, scheme: LabelScheme, settings: Settings
+) -> None:
+    TrainingRun.objects.create(
+        scheme=scheme, status="succeeded", created_at=timezone.now() - timedelta(days=30)
+    )
+    ModelVersion.objects.update(reference={"labels": {"negative": 1, "neutral": 1, "positive": 1}})
+    make_posts(["a b c", "d e f"])
+    decision = retrain.check(scheme)
+    assert decision.triggers["labels"]["unlabelled_posts"] == 2
+    assert decision.status == "not_needed"
+    settings.SELF_TRAINING = True
+    decision = retrain.check(scheme)
+    assert decision.run is not None and decision.reason == "triggered by age_hours"
+    assert decision.run.options["teacher"] == str(champion.version)
 
 
 def test_a_replaced_label_counts_once(champion: ModelVersion, scheme: LabelScheme) -> None:
