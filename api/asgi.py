@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any
@@ -35,10 +35,11 @@ from api.refusals import BodyTooSlow, PayloadTooLarge
 from modeling.exceptions import EngineOverloaded, ModelingError
 from modeling.services.classify import Batch, aclassify_texts
 
-Message = dict[str, Any]
+Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
+# Of any of the libraries' notions of it.
+App = Callable[[Any, Any, Any], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ def _admit(scope: Message) -> Allowance | None:
     """Count a request that may stream; raises APIException for one that may not."""
     if scope["method"] != "POST":
         raise MethodNotAllowed(scope["method"])
-    request = ASGIRequest(scope, BytesIO())
+    request = ASGIRequest(dict(scope), BytesIO())
     # No cookies here: a page of another origin could send them along.
     request.user = AnonymousUser()
     try:
@@ -191,8 +192,8 @@ async def _send_problem(scope: Message, send: Send, error: APIException) -> None
         headers["WWW-Authenticate"] = f'Bearer realm="{REALM}"'
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = "POST, OPTIONS"
-    if isinstance(error, Throttled):
-        headers["Retry-After"] = str(int(error.wait or 1))
+    if (allowed_again := getattr(error, "wait", None)) is not None:
+        headers["Retry-After"] = str(allowed_again)
     if isinstance(error, BodyTooSlow):
         headers["Connection"] = "close"
     body = json.dumps(exceptions.problem(error.status_code, str(error.detail))).encode()

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from functools import wraps
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
@@ -70,7 +71,7 @@ def problem_handler(error: Exception, context: dict[str, Any]) -> Response | Non
         if (challenge := getattr(error, "auth_header", None)) is not None:
             headers["WWW-Authenticate"] = challenge
         if (wait := getattr(error, "wait", None)) is not None:
-            headers["Retry-After"] = str(int(wait) + 1)
+            headers["Retry-After"] = str(ceil(wait))
     else:
         code = next((code for kind, code in STATUS_OF if isinstance(error, kind)), None)
         if code is None:

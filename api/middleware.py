@@ -52,7 +52,8 @@ def request_id(
     def end(request: HttpRequest, response: HttpResponseBase, given: str) -> HttpResponseBase:
         response[HEADER] = given
         if (allowance := getattr(request, "allowance", None)) is not None:
-            response.headers.update(allowance.headers())
+            for name, value in allowance.headers().items():
+                response[name] = value
         return response
 
     if iscoroutinefunction(get_response):

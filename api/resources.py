@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.db.models import QuerySet
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, viewsets
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
 from api import filters, serializers
+from api.exports import CHUNK, EXPORTS, Export, attachment
 from api.pagination import NewestFirst
 from api.permissions import IsSignedIn, MayWrite, Scope
-from ingestion.models import Post
+from ingestion.models import Alert, Post
 from modeling.models import (
     Annotation,
     Category,
@@ -33,11 +38,41 @@ from modeling.services.annotate import annotate
 from modeling.services.promote import promote, rollback
 
 
-class ReadOnly(viewsets.ReadOnlyModelViewSet):
-    """A list with filters and cursor paging."""
+class Listed(mixins.ListModelMixin, viewsets.GenericViewSet):
+    """A list with filters, an order and cursor paging; as CSV or NDJSON it is streamed whole."""
 
     pagination_class = NewestFirst
-    filter_backends = [DjangoFilterBackend]
+    filter_backends = [DjangoFilterBackend, filters.OneOrder]
+    # Columns without NULL alone: paging compares them.
+    ordering_fields: Sequence[str] = ("id",)
+
+    def get_renderers(self) -> list[BaseRenderer]:
+        renderers = super().get_renderers()
+        if getattr(self, "action", None) == "list":
+            renderers += [export() for export in EXPORTS]
+        return renderers
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Any:
+        export = request.accepted_renderer
+        queryset = self.filter_queryset(self.get_queryset())
+        if isinstance(export, Export):
+            name = str(queryset.model._meta.verbose_name_plural).replace(" ", "-")
+            return attachment(request._request, export, self._chunks(queryset), name)
+        page = self.paginate_queryset(queryset)
+        return self.get_paginated_response(self.rows(page or []))
+
+    def rows(self, instances: Sequence[Any]) -> Any:
+        """The rows as the client sees them."""
+        return self.get_serializer(instances, many=True).data
+
+    def _chunks(self, queryset: QuerySet[Any]) -> Iterator[Any]:
+        instances = queryset.iterator(chunk_size=CHUNK)
+        while chunk := list(islice(instances, CHUNK)):
+            yield self.rows(chunk)
+
+
+class ReadOnly(Listed, viewsets.ReadOnlyModelViewSet):
+    """Rows that the API shows and does not change."""
 
 
 class PostViewSet(ReadOnly):
@@ -47,6 +82,7 @@ class PostViewSet(ReadOnly):
     queryset = Post.objects.visible().prefetch_related("streams")
     serializer_class = serializers.PostSerializer
     filterset_class = filters.PostFilter
+    ordering_fields = ("id", "created_at", "received_at")
 
     def filter_queryset(self, queryset: Any) -> Any:
         # `edited_from` leads to earlier versions: each has its own address.
@@ -61,6 +97,7 @@ class PredictionViewSet(ReadOnly):
     )
     serializer_class = serializers.PredictionSerializer
     filterset_class = filters.PredictionFilter
+    ordering_fields = ("id", "created_at", "confidence")
 
 
 class AnnotationViewSet(mixins.CreateModelMixin, ReadOnly):
@@ -69,6 +106,7 @@ class AnnotationViewSet(mixins.CreateModelMixin, ReadOnly):
     queryset = Annotation.objects.select_related("category", "annotator")
     serializer_class = serializers.AnnotationSerializer
     filterset_class = filters.AnnotationFilter
+    ordering_fields = ("id", "created_at")
     permission_classes = [IsSignedIn]
     write_scope = Scope.ANNOTATE
 
@@ -97,9 +135,7 @@ class ModelVersionViewSet(ReadOnly):
     permission_classes = [MayWrite]
     write_permission = "modeling.change_modelversion"
 
-    @extend_schema(
-        request=serializers.PromoteRequest, responses=serializers.ModelVersionSerializer
-    )
+    @extend_schema(request=serializers.PromoteRequest, responses=serializers.ModelVersionSerializer)
     @action(detail=True, methods=["post"])
     def promote(self, request: Request, pk: str | None = None) -> Response:
         """Make this version the champion, if the gate lets it: 409 with the figures if not."""
@@ -145,7 +181,8 @@ class TrainingRunViewSet(ReadOnly):
 
     queryset = TrainingRun.objects.select_related("version")
     serializer_class = serializers.TrainingRunSerializer
-    filterset_fields = ["status", "is_automatic"]
+    filterset_class = filters.TrainingRunFilter
+    ordering_fields = ("id", "created_at")
 
 
 class QualityReportViewSet(ReadOnly):
@@ -153,7 +190,17 @@ class QualityReportViewSet(ReadOnly):
 
     queryset = QualityReport.objects.select_related("model_version")
     serializer_class = serializers.QualityReportSerializer
-    filterset_fields = ["has_drift"]
+    filterset_class = filters.QualityReportFilter
+    ordering_fields = ("id", "created_at", "window_start")
+
+
+class AlertViewSet(ReadOnly):
+    """What needs, or needed, a human."""
+
+    queryset = Alert.objects.all()
+    serializer_class = serializers.AlertSerializer
+    filterset_class = filters.AlertFilter
+    ordering_fields = ("id", "raised_at")
 
 
 class ExperimentViewSet(ReadOnly):

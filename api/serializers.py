@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework.fields import empty
 
-from ingestion.models import Post
+from ingestion.models import Alert, Post
 from modeling.models import (
     Annotation,
     Category,
@@ -228,6 +228,21 @@ class QualityReportSerializer(serializers.ModelSerializer):
             "accuracy",
             "has_drift",
             "created_at",
+        ]
+
+
+class AlertSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Alert
+        fields = [
+            "id",
+            "kind",
+            "key",
+            "severity",
+            "message",
+            "raised_at",
+            "closed_at",
+            "closing_message",
         ]
 
 

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import serializers, status, viewsets
 from rest_framework.decorators import action
@@ -16,9 +15,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api import filters
-from api.pagination import NewestFirst
 from api.permissions import IsAllowed, MayWrite
-from api.resources import ReadOnly
+from api.resources import Listed, ReadOnly
 from api.source_serializers import (
     ConnectionSerializer,
     DailyUsageSerializer,
@@ -49,14 +47,13 @@ DRY_RUN = OpenApiParameter(
     update=extend_schema(parameters=[DRY_RUN]),
     partial_update=extend_schema(parameters=[DRY_RUN]),
 )
-class StreamViewSet(viewsets.ModelViewSet):
+class StreamViewSet(Listed, viewsets.ModelViewSet):
     """What people follow. A change reaches the source within seconds."""
 
     queryset = Stream.objects.all()
     serializer_class = StreamSerializer
     filterset_class = filters.StreamFilter
-    filter_backends = [DjangoFilterBackend]
-    pagination_class = NewestFirst
+    ordering_fields = ("id", "name", "created_at")
     permission_classes = [MayWrite]
     write_permission = "ingestion.change_stream"
     _counters: dict[int, dict[str, Any]] = {}
@@ -64,10 +61,9 @@ class StreamViewSet(viewsets.ModelViewSet):
     def get_serializer_context(self) -> dict[str, Any]:
         return {**super().get_serializer_context(), "counters": self._counters}
 
-    def paginate_queryset(self, queryset: Any) -> Any:
-        page = super().paginate_queryset(queryset)
-        self._count(page or [])
-        return page
+    def rows(self, instances: Sequence[Stream]) -> Any:
+        self._count(instances)
+        return super().rows(instances)
 
     def get_object(self) -> Stream:
         stream: Stream = super().get_object()

@@ -7,6 +7,8 @@ from rest_framework.routers import DefaultRouter
 from api import resources, sources, views
 
 router = DefaultRouter()
+# `?format=csv` and Accept choose a format; an address has none.
+router.include_format_suffixes = False
 router.trailing_slash = "/?"
 router.register("streams", sources.StreamViewSet)
 router.register("connections", sources.ConnectionViewSet)
@@ -21,6 +23,7 @@ router.register("promotions", resources.PromotionViewSet)
 router.register("training-runs", resources.TrainingRunViewSet)
 router.register("experiments", resources.ExperimentViewSet)
 router.register("reports", resources.QualityReportViewSet)
+router.register("alerts", resources.AlertViewSet)
 
 urlpatterns = [
     re_path(r"^predict/?$", views.PredictView.as_view(), name="predict"),

@@ -49,7 +49,7 @@ ROUTES = {
     "GET /docs": "interactive documentation",
     "GET /schema": "OpenAPI 3.1",
     "GET /api/v1/": "streams, connections, gaps, dead-letters, usage, posts, predictions, "
-    "annotations, models, training-runs, experiments, reports",
+    "annotations, models, training-runs, experiments, reports, alerts",
 }
 
 
@@ -160,9 +160,10 @@ class PredictStreamView(APIView):
     )
     def post(self, request: Request) -> StreamingHttpResponse:
         # Under ASGI `api.asgi` answers before Django has read the body; this is for WSGI.
+        body: Any = request.data
         answers = (
             ndjson.answer(block, self._judge(ndjson.texts_of(block)))
-            for block in ndjson.blocks(ndjson.lines_of(request.data))
+            for block in ndjson.blocks(ndjson.lines_of(body))
         )
         return StreamingHttpResponse(answers, content_type=ndjson.MEDIA_TYPE)
 

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from django.db import models
-from django.db.models import F, Q
+from django.contrib.postgres.search import SearchQuery, SearchVectorField
+from django.db import connections, models
+from django.db.models import F, Func, Q
 from django.utils import timezone
 
 from ingestion.models.sources import source_choices
 from ingestion.models.streams import Stream
+
+
+class Words(Func):
+    """A post's words, as the index of the migration `post_search` has them: of the first 10,000
+    characters, so that no post is too long for it; in no one language, as posts come in all."""
+
+    template = "to_tsvector('simple'::regconfig, left(%(expressions)s, 10000))"
+    output_field = SearchVectorField()
 
 
 class PostQuerySet(models.QuerySet["Post"]):
@@ -30,6 +39,16 @@ class PostQuerySet(models.QuerySet["Post"]):
         """Later versions of these posts, whether or not the first one is here."""
         # The exclusion repeats the partial index's own condition, so that it is used.
         return self.filter(source=source, original_id__in=original_ids).exclude(original_id="")
+
+    def matching(self, words: str) -> PostQuerySet:
+        """Posts with all of these words, in any order and case; on SQLite parts of words count."""
+        if connections[self.db].vendor == "postgresql":
+            query = SearchQuery(words, config="simple", search_type="plain")
+            return self.annotate(words=Words("text")).filter(words=query)
+        has_all = Q()
+        for word in words.split():
+            has_all &= Q(text__icontains=word)
+        return self.filter(has_all)
 
     def since(self, moment: datetime) -> PostQuerySet:
         return self.filter(created_at__gte=moment)

@@ -1,17 +1,21 @@
 """The resources under /api/v1/."""
 
+import csv
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from ingestion.models import Post, Stream
-from modeling.models import Annotation, ModelVersion
+from ingestion.models import Alert, Post, Stream
+from modeling.models import Annotation, Category, ModelVersion
 from modeling.services import classify
+from modeling.services.annotate import annotate
 
 pytestmark = pytest.mark.django_db
 JSON = "application/json"
@@ -198,3 +202,120 @@ def test_a_stream_that_the_database_would_refuse_is_a_clear_error(
     answer = client.post("/api/v1/streams/", body, content_type=JSON)
     assert answer.status_code == 400, answer.content
     assert answer.json()["errors"]
+
+
+def pages(client: Client, path: str) -> list[dict[str, Any]]:
+    """Every row, page by page; and back again the same rows."""
+    forward, backward, last = [], [], ""
+    while path:
+        page = client.get(path).json()
+        forward += page["results"]
+        last, path = path, page["next"]
+    path = client.get(last).json()["previous"] if last else ""
+    while path:
+        page = client.get(path).json()
+        backward[:0] = page["results"]
+        path = page["previous"]
+    assert backward == forward[: len(backward)]
+    return forward
+
+
+@pytest.mark.parametrize("ordering", ["created_at", "-created_at", "id", "-received_at"])
+def test_pages_of_any_order_show_each_row_once(
+    client: Client, posts: list[Post], ordering: str
+) -> None:
+    # Ties, as of files that have days only.
+    Post.objects.filter(pk__in=[post.pk for post in posts[3:9]]).update(
+        created_at=posts[4].created_at, received_at=posts[0].received_at
+    )
+    rows = pages(client, f"/api/v1/posts/?limit=2&ordering={ordering}")
+    expected = Post.objects.order_by(ordering, "-id" if ordering.startswith("-") else "id")
+    assert [row["id"] for row in rows] == list(expected.values_list("pk", flat=True))
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["ordering=text", "ordering=id,created_at", "cursor=nonsense", "cursor=WzEsMiwzLDRd"]
+    + ["category=angry", "search=" + "x" * 201, "search=%00", "limit=%00&cursor=%F0"],
+)
+def test_a_list_that_cannot_be_is_refused(client: Client, posts: list[Post], query: str) -> None:
+    answer = client.get(f"/api/v1/posts/?{query}")
+    assert answer.status_code == 400
+    assert answer["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("path", "count"),
+    [
+        ("posts/?category=negative", 4),
+        ("posts/?category=negative&language=en", 2),
+        ("posts/?search=food AWFUL", 4),
+        ("posts/?search=food nowhere", 0),
+        ("predictions/?source=file&language=de", 6),
+        ("predictions/?source=x", 0),
+        ("predictions/?stream={stream}&category=neutral", 1),
+        ("predictions/?search=wonderful", 4),
+        ("predictions/?ordering=confidence&version=1", 12),
+        ("annotations/?is_current=true", 1),
+        ("annotations/?category=positive", 1),
+        ("annotations/?annotator=boss&is_current=false", 1),
+        ("alerts/?is_standing=true&severity=warning", 1),
+        ("alerts/?is_standing=false", 0),
+        ("reports/?version=1", 0),
+        ("training-runs/?status=failed", 0),
+    ],
+)
+def test_lists_are_filtered(
+    client: Client, posts: list[Post], admin_user: User, path: str, count: int
+) -> None:
+    for key in ("positive", "neutral"):
+        annotate(posts[0], Category.objects.get(key=key), annotator=admin_user)
+    Alert.objects.create(kind="stream", message="X is down")
+    path = path.format(stream=Stream.objects.get().pk)
+    assert len(results(client, f"/api/v1/{path}")) == count
+
+
+@pytest.mark.parametrize("how", ["query", "accept"])
+def test_a_filtered_list_is_exported_whole(client: Client, posts: list[Post], how: str) -> None:
+    def export(name: str, media_type: str) -> Any:
+        if how == "query":
+            return client.get(f"/api/v1/posts/?search=food&format={name}")
+        return client.get("/api/v1/posts/?search=food", headers={"Accept": media_type})
+
+    answer = export("csv", "text/csv")
+    assert answer["Content-Type"] == "text/csv; charset=utf-8"
+    assert answer["Content-Disposition"] == 'attachment; filename="posts.csv"'
+    rows = list(csv.DictReader(answer.getvalue().decode().splitlines()))
+    assert [int(row["id"]) for row in rows] == [post.pk for post in reversed(posts)]
+    assert json.loads(rows[-1]["streams"]) == [Stream.objects.get().pk]
+
+    answer = export("ndjson", "application/x-ndjson")
+    lines = [json.loads(line) for line in answer.getvalue().splitlines()]
+    assert lines == pages(client, "/api/v1/posts/?search=food")
+
+
+def test_no_cell_of_an_export_is_a_formula(client: Client, posts: list[Post]) -> None:
+    Post.objects.filter(pk=posts[0].pk).update(text='=HYPERLINK("http://evil.example.org")')
+    answer = client.get("/api/v1/posts/?format=csv").getvalue().decode()
+    assert "\"'=HYPERLINK(" in answer
+
+
+def test_a_wrong_filter_of_an_export_is_a_problem(client: Client, posts: list[Post]) -> None:
+    answer = client.get("/api/v1/posts/?source=pigeon&format=csv")
+    assert answer.status_code == 400
+    assert answer["Content-Type"] == "application/problem+json"
+    assert answer.json()["errors"][0]["field"] == "source"
+
+
+@pytest.mark.parametrize("path", ["posts", "predictions", "streams", "annotations", "alerts"])
+def test_an_export_asks_few_queries_however_long(
+    client: Client, posts: list[Post], django_assert_max_num_queries: Callable, path: str
+) -> None:
+    with django_assert_max_num_queries(6):
+        client.get(f"/api/v1/{path}/?format=ndjson").getvalue()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_export_streams_from_the_site(posts: list[Post], live_site: str) -> None:
+    with urlopen(f"{live_site}/api/v1/posts?format=ndjson", timeout=20) as answer:
+        assert len(answer.read().splitlines()) == 12
