@@ -1,0 +1,140 @@
+"""The short way of predictions: plain requests over a socket, the rest as ever."""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django.fixtures import Settings
+
+from api import tokens
+from api.models import ApiToken
+from modeling import serving
+from modeling.exceptions import EngineOverloaded
+from modeling.models import ModelVersion
+from modeling.services.promote import promote
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def ask(url: str, body: Any, **headers: str) -> tuple[int, dict[str, str], Any]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, dict(answer.headers), json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, dict(error.headers), json.load(error)
+
+
+@pytest.fixture
+def site(live_site: str, champion: ModelVersion, settings: Settings) -> str:
+    settings.API_REQUIRE_AUTH = False
+    return live_site
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/predict", {"text": "the food wonderful today"}),
+        ("/predict/", {"text": "word " * 500}),
+        ("/predict/batch", {"texts": ["the food awful today", "\u0000 שלום 👍"]}),
+    ],
+)
+def test_both_ways_answer_alike(site: str, client: Client, path: str, body: Any) -> None:
+    code, headers, short = ask(site + path, body, **{"X-Request-ID": "mine"})
+    full = client.post(path, json.dumps(body), content_type="application/json")
+    assert (code, full.status_code) == (200, 200)
+    long = full.json()
+    for answer in (short, long, *short.get("predictions", []), *long.get("predictions", [])):
+        del answer["latency_ms"]
+    assert short == long
+    assert headers["x-request-id"] == "mine"
+    for name in ("Content-Type", "X-Content-Type-Options", "Referrer-Policy", "X-Frame-Options"):
+        assert headers[name.lower()] == full[name]
+
+
+def test_what_breaks_a_rule_is_answered_by_django(site: str) -> None:
+    for body in ({"text": " "}, {"text": "a", "b": 1}, b'{"text": "a", "text": "b"}', b"[", {}):
+        code, headers, document = ask(site + "/predict", body)
+        assert (code, headers["content-type"]) == (400, "application/problem+json")
+        assert document["status"] == 400
+
+
+def test_a_token_is_asked_for_and_its_scope_counts(site: str, settings: Settings) -> None:
+    settings.API_REQUIRE_AUTH = True
+    body = {"text": "the food wonderful today"}
+    assert ask(site + "/predict", body)[0] == 401
+    assert ask(site + "/predict", body, Authorization="Bearer nonsense")[0] == 401
+    secrets = {
+        scope: tokens.issue(scope, [scope], days=1)[1]
+        for scope in (ApiToken.Scope.PREDICT.value, ApiToken.Scope.READ.value)
+    }
+    assert ask(site + "/predict", body, Authorization=f"Bearer {secrets['predict']}")[0] == 200
+    assert ask(site + "/predict", body, Authorization=f"Bearer {secrets['read']}")[0] == 403
+
+
+def test_a_foreign_host_is_refused(site: str) -> None:
+    assert ask(site + "/predict", {"text": "hello"}, Host="evil.example")[0] == 400
+
+
+def test_a_full_queue_is_told_at_once(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = serving.champion()
+
+    def refuse(texts: list[str]) -> None:
+        raise EngineOverloaded("7 texts are waiting already")
+
+    monkeypatch.setattr(served, "_submit", refuse)
+    for path, body in (("/predict", {"text": "a"}), ("/predict/batch", {"texts": ["a"]})):
+        code, headers, document = ask(site + path, body)
+        assert (code, headers["retry-after"]) == (503, "1")
+        assert "waiting" in document["detail"]
+
+
+def test_a_promotion_under_load_fails_nobody_and_mixes_no_batch(
+    site: str, make_version: Callable[..., ModelVersion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "CHECK_SECONDS", 0.05)
+    second = make_version(2)
+
+    def one(number: int) -> tuple[int, str, set[str]]:
+        body = {"texts": [f"text {number} {place}" for place in range(3)]}
+        code, _, answer = ask(site + "/predict/batch", body)
+        versions = {item["model_version"] for item in answer.get("predictions", [])}
+        return code, answer.get("model_version", ""), versions
+
+    with ThreadPoolExecutor(8) as pool:
+        pending = [pool.submit(one, number) for number in range(400)]
+        pending[50].result()
+        promote(second, override=True, reason="a test")
+        answers = [item.result() for item in pending]
+    assert {code for code, _, _ in answers} == {200}
+    assert all(versions == {version} for _, version, versions in answers)
+    assert answers[0][1] == "1"
+    assert answers[-1][1] == "2"
+
+
+def test_a_process_that_serves_onnx_loads_no_torch(
+    champion: ModelVersion, database_url: str
+) -> None:
+    code = (
+        "import sentiment_site.asgi, sys\n"
+        "from modeling import serving\n"
+        "serving.champion().classify(['hello'])\n"
+        "print(sorted({'torch', 'transformers', 'sklearn'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "DATABASE_URL": database_url},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"

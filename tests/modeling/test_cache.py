@@ -1,0 +1,50 @@
+"""Judgements that are kept for texts that come again."""
+
+import numpy as np
+import pytest
+from django.conf import settings
+
+from modeling import metrics
+from modeling.cache import PredictionCache
+
+ROW = np.array([0.25, 0.25, 0.5])
+
+
+def test_what_was_put_is_found() -> None:
+    cache = PredictionCache("1", 10)
+    cache.put([("a", ROW, True)])
+    hits = metrics.CACHE_HITS._value.get()
+    known, unknown = cache.get(["a", "b"])
+    assert known is not None
+    assert known[0].tolist() == ROW.tolist()
+    assert known[1] is True
+    assert unknown is None
+    assert metrics.CACHE_HITS._value.get() == hits + 1
+
+
+def test_the_oldest_gives_way() -> None:
+    cache = PredictionCache("1", 2)
+    cache.put([("a", ROW, False), ("b", ROW, False)])
+    cache.get(["a"])
+    cache.put([("c", ROW, False)])
+    assert [item is not None for item in cache.get(["a", "b", "c"])] == [True, False, True]
+    assert len(cache) == 2
+
+
+def test_a_redis_that_is_away_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    cache = PredictionCache("1", 10, "redis://127.0.0.1:1/0")
+    assert cache.get(["a"]) == [None]
+    cache.put([("a", ROW, False)])
+    assert cache.get(["a"]) != [None]
+    assert cache.get(["b"]) == [None]
+    assert len([r for r in caplog.records if "no shared predictions" in r.message]) == 1
+
+
+def test_processes_share_what_they_judged() -> None:
+    if not settings.REDIS_URL:
+        pytest.skip("REDIS_URL is not set")
+    PredictionCache("test-1", 10, settings.REDIS_URL).put([("shared", ROW, True)])
+    (item,) = PredictionCache("test-1", 10, settings.REDIS_URL).get(["shared"])
+    assert item is not None
+    assert (item[0].tolist(), item[1]) == (ROW.tolist(), True)
+    assert PredictionCache("test-2", 10, settings.REDIS_URL).get(["shared"]) == [None]
