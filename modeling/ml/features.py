@@ -10,7 +10,6 @@ from typing import Any
 
 import emoji
 import numpy as np
-from nltk.tokenize import TweetTokenizer
 from numpy.typing import NDArray
 
 from modeling.ml import text as text_module
@@ -31,7 +30,6 @@ NAMES = (
     "lexicon_score",
 )
 
-_TOKENS = TweetTokenizer()
 _ELONGATED = re.compile(r"([a-zA-Z])\1{2,}")
 NEGATION = re.compile(
     r"\b(?:not|no|never|none|nobody|nothing|neither|nor|nowhere|cannot|without|hardly|barely"
@@ -62,7 +60,7 @@ def _emoji_polarity(symbols: Sequence[str]) -> float:
 
 def extract(text: str) -> NDArray[np.float32]:
     """The features of one raw (not normalised) text, in the order of `NAMES`."""
-    tokens = _TOKENS.tokenize(text)
+    tokens = text_module.tweet_tokenizer().tokenize(text)
     letters = sum(char.isalpha() for char in text)
     symbols = [] if text.isascii() else [match["emoji"] for match in emoji.emoji_list(text)]
     return np.array(

@@ -8,10 +8,11 @@ much and must not become `[UNK]`.
 import hashlib
 import re
 import unicodedata
+from functools import cache
+from typing import Any
 
 import emoji
 import ftfy
-from nltk.tokenize import TweetTokenizer
 
 MENTION = "@user"
 LINK = "http"
@@ -26,7 +27,6 @@ _REPEATED_MARK = re.compile(r"([!?.,])\1{3,}")
 _SPACE = re.compile(r"\s+")
 _NESTED_ENTITY = re.compile("&(?:amp;)+")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
-_TOKENS = TweetTokenizer(preserve_case=False, reduce_len=True, strip_handles=True)
 
 # Emoticons become the words of the emoji they stand for, so that both teach the same lesson.
 _EMOTICONS = (
@@ -129,12 +129,22 @@ def digest(text: str) -> str:
     return hashlib.sha256(normalise(text).lower().encode()).hexdigest()
 
 
+@cache
+def tweet_tokenizer(**options: bool) -> Any:
+    """nltk's TweetTokenizer."""
+    # Imported here: nltk brings scipy and scikit-learn, half of a web process's start.
+    from nltk.tokenize import TweetTokenizer
+
+    return TweetTokenizer(**options)
+
+
 def words(text: str) -> list[str]:
     """Lower-cased words and hashtags that say something: no stop words, links, mentions, marks."""
     text = _MENTION.sub(" ", _LINK.sub(" ", _drop_invisible(text)))
+    tokenizer = tweet_tokenizer(preserve_case=False, reduce_len=True, strip_handles=True)
     return [
         token
-        for token in _TOKENS.tokenize(text)
+        for token in tokenizer.tokenize(text)
         if token.replace("’", "'") not in STOPWORDS
         and len(token) > 2
         and (token[0].isalpha() or (token[0] == "#" and len(token) > 2))
