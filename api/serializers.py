@@ -59,28 +59,69 @@ class StrictSerializer(serializers.Serializer):
         return super().to_internal_value(data)
 
 
-class PredictRequest(StrictSerializer):
+class VersionField(serializers.CharField):
+    """A version's number, as text or not, or `champion`: what must judge, else nothing does."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if isinstance(data, bool) or not isinstance(data, str | int):
+            raise serializers.ValidationError("Not a version: give its number, or champion.")
+        return super().to_internal_value(str(data))
+
+
+class PredictOptions(StrictSerializer):
+    all_scores = serializers.BooleanField(
+        default=True, help_text="False leaves `scores` out of the answer."
+    )
+    version = VersionField(
+        default="champion",
+        max_length=20,
+        help_text="Refused unless that version serves: its number, or champion.",
+    )
+
+
+class PredictRequest(PredictOptions):
     text = TextField()
+    explain = serializers.BooleanField(
+        default=False, help_text="Adds what each of the first 64 words does to the judgement."
+    )
 
 
-class BatchRequest(StrictSerializer):
+class BatchRequest(PredictOptions):
     texts = serializers.ListField(
         child=TextField(), min_length=1, max_length=BATCH_LIMIT, allow_empty=False
     )
+    explain = serializers.BooleanField(
+        default=False, help_text="Refused: texts are explained one by one."
+    )
+
+    def validate_explain(self, value: bool) -> bool:
+        if value:
+            raise serializers.ValidationError("Texts are explained one by one, by /predict.")
+        return value
 
 
 class RetrainRequest(StrictSerializer):
     force = serializers.BooleanField(default=False)
 
 
+class InfluenceSerializer(serializers.Serializer):
+    word = serializers.CharField()
+    start = serializers.IntegerField()
+    end = serializers.IntegerField()
+    weight = serializers.FloatField(
+        help_text="By how much the label's probability drops without the word."
+    )
+
+
 class PredictionResult(serializers.Serializer):
     # A field of that name; DRF means the caption.
     label = serializers.CharField()  # type: ignore[assignment]
     confidence = serializers.FloatField()
-    scores = serializers.DictField(child=serializers.FloatField())
+    scores = serializers.DictField(child=serializers.FloatField(), required=False)
     truncated = serializers.BooleanField(required=False)
     model_version = serializers.CharField()
     latency_ms = serializers.FloatField()
+    explanation = InfluenceSerializer(many=True, required=False)
 
 
 class BatchResult(serializers.Serializer):

@@ -11,7 +11,7 @@ from django_prometheus.exports import ExportToDjangoView
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import status
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, ValidationError
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -25,15 +25,18 @@ from api.permissions import Scope
 from api.serializers import (
     BatchRequest,
     BatchResult,
+    InfluenceSerializer,
     ModelVersionSerializer,
     PredictionResult,
     PredictRequest,
     QualityReportSerializer,
     RetrainRequest,
 )
+from modeling import serving
 from modeling.exceptions import NoChampion
 from modeling.models import LabelScheme, ModelVersion
 from modeling.services import classify, retrain
+from modeling.services.explain import explain_text
 from modeling.serving import Classification
 from modeling.tasks import train
 
@@ -85,6 +88,19 @@ def as_batch_result(batch: classify.Batch) -> dict[str, Any]:
     return {"predictions": [{**_as_result(item), **shared} for item in batch.items], **shared}
 
 
+def _require_version(wanted: str) -> None:
+    """Refuse to answer by another version than the one that was asked for."""
+    serves = serving.champion().version
+    if wanted not in {"champion", serves}:
+        raise ValidationError({"version": f"{wanted} does not serve here: {serves} does."})
+
+
+def _chosen(result: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    if options["all_scores"]:
+        return result
+    return {key: value for key, value in result.items() if key != "scores"}
+
+
 class PredictView(APIView):
     """Classify one text."""
 
@@ -101,8 +117,13 @@ class PredictView(APIView):
     )
     def post(self, request: Request) -> Response:
         data = _valid(PredictRequest(data=request.data))
-        batch = classify.classify_texts([data["text"]], channel="api")
-        return Response(as_single_result(batch))
+        _require_version(data["version"])
+        if not data["explain"]:
+            batch = classify.classify_texts([data["text"]], channel="api")
+            return Response(_chosen(as_single_result(batch), data))
+        batch, influences = explain_text(data["text"], channel="api")
+        explanation = InfluenceSerializer(influences, many=True).data
+        return Response({**_chosen(as_single_result(batch), data), "explanation": explanation})
 
 
 class PredictBatchView(APIView):
@@ -123,8 +144,10 @@ class PredictBatchView(APIView):
     )
     def post(self, request: Request) -> Response:
         data = _valid(BatchRequest(data=request.data))
-        batch = classify.classify_texts(data["texts"], channel="api")
-        return Response(as_batch_result(batch))
+        _require_version(data["version"])
+        result = as_batch_result(classify.classify_texts(data["texts"], channel="api"))
+        result["predictions"] = [_chosen(item, data) for item in result["predictions"]]
+        return Response(result)
 
 
 class PredictStreamView(APIView):

@@ -47,16 +47,16 @@ async def aclassify_texts(
     served = await serving.achampion(scheme_key)
     started = time.perf_counter()
     items = await served.aclassify(texts)
-    return _measured(served, items, time.perf_counter() - started, channel)
+    return measured(served, items, time.perf_counter() - started, channel)
 
 
 def _judge(served: Served, texts: Sequence[str], channel: str) -> Batch:
     started = time.perf_counter()
     items = served.classify(texts)
-    return _measured(served, items, time.perf_counter() - started, channel)
+    return measured(served, items, time.perf_counter() - started, channel)
 
 
-def _measured(served: Served, items: list[Classification], seconds: float, channel: str) -> Batch:
+def measured(served: Served, items: list[Classification], seconds: float, channel: str) -> Batch:
     metrics.PREDICTION_SECONDS.labels(channel).observe(seconds)
     for item in items:
         metrics.PREDICTIONS.labels(item.label, served.version, channel).inc()

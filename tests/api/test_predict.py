@@ -1,5 +1,6 @@
 """Predictions over HTTP: the contract, and everything that is not it."""
 
+import gzip
 import json
 from typing import Any
 
@@ -47,6 +48,68 @@ def test_a_batch_keeps_its_order(client: Client, champion: ModelVersion, path: s
 def test_a_thousand_texts_are_a_batch(client: Client, champion: ModelVersion) -> None:
     answer = post(client, "/predict/batch", {"texts": ["word"] * 1000}).json()
     assert len(answer["predictions"]) == 1000
+
+
+def test_an_explanation_names_the_words_that_decide(client: Client, champion: ModelVersion) -> None:
+    text = "the food wonderful today"
+    answer = post(client, "/predict", {"text": text, "explain": True}).json()
+    assert answer["label"] == "positive" and answer["model_version"] == "1"
+    words = answer["explanation"]
+    assert [word["word"] for word in words] == text.split()
+    assert all(text[word["start"] : word["end"]] == word["word"] for word in words)
+    assert max(words, key=lambda word: word["weight"])["word"] == "wonderful"
+    long = post(client, "/predict", {"text": "word " * 500, "explain": True}).json()
+    assert len(long["explanation"]) == 64 and long["truncated"] is True
+    document = problem(post(client, "/predict/batch", {"texts": ["a"], "explain": True}), 400)
+    assert "one by one" in document["detail"]
+
+
+def test_scores_may_be_left_out(client: Client, champion: ModelVersion) -> None:
+    assert "scores" not in post(client, "/predict", {"text": "a", "all_scores": False}).json()
+    answer = post(client, "/predict/batch", {"texts": ["a", "b"], "all_scores": False}).json()
+    assert all("scores" not in item and "label" in item for item in answer["predictions"])
+
+
+@pytest.mark.parametrize("version", ["champion", "1", 1])
+def test_the_version_that_serves_may_be_asked_for(
+    client: Client, champion: ModelVersion, version: Any
+) -> None:
+    body = {"text": "a", "version": version}
+    assert post(client, "/predict", body).json()["model_version"] == "1"
+
+
+@pytest.mark.parametrize("version", ["challenger", "2", 2, True, None, [1]])
+def test_another_version_is_refused(client: Client, champion: ModelVersion, version: Any) -> None:
+    for path, texts in (("/predict", {"text": "a"}), ("/predict/batch", {"texts": ["a"]})):
+        document = problem(post(client, path, {**texts, "version": version}), 400)
+        assert document["errors"][0]["field"] == "version"
+
+
+@pytest.mark.parametrize(
+    "path", ["/predict", "/retrain/", "/model/info", "/metrics", "/", "/health"]
+)
+def test_head_and_options_are_answered(client: Client, champion: ModelVersion, path: str) -> None:
+    options = client.options(path)
+    assert options.status_code in {200, 204} and "OPTIONS" in options["Allow"]
+    head = client.head(path)
+    assert head.status_code == (200 if "GET" in options["Allow"] else 405)
+    assert head.content == b""
+
+
+def test_what_cannot_be_had_is_a_problem(client: Client, champion: ModelVersion) -> None:
+    problem(client.get("/model/info", headers={"Accept": "image/png"}), 406)
+    problem(client.delete("/metrics"), 405)
+    problem(client.put("/"), 405)
+    problem(client.get("/health", headers={"Host": "evil.example.org"}), 400)
+
+
+def test_long_answers_are_packed(client: Client, champion: ModelVersion) -> None:
+    body = json.dumps({"texts": ["a"] * 50})
+    answer = client.post(
+        "/predict/batch", body, "application/json", headers={"Accept-Encoding": "gzip"}
+    )
+    assert answer["Content-Encoding"] == "gzip"
+    assert len(json.loads(gzip.decompress(answer.content))["predictions"]) == 50
 
 
 def test_nothing_is_stored(client: Client, champion: ModelVersion) -> None:
