@@ -9,6 +9,8 @@ BENCHMARKS = {
     "starter": "tests.benchmarks.starter",
     "import": "tests.benchmarks.import_posts",
     "jetstream": "tests.benchmarks.jetstream",
+    "engine": "tests.benchmarks.engine",
+    "http": "tests.benchmarks.http",
     "throughput": "tests.benchmarks.throughput",
     "soak": "tests.benchmarks.soak",
 }

@@ -1,0 +1,357 @@
+"""Predictions over HTTP, beside what else one would run, on the same model in the same run.
+
+`make bench ARGS=http`. The service is started as docs/running.md says for production, with a token;
+the peers are FastAPI around a transformers pipeline, BentoML with adaptive batching around the same
+int8 ONNX file (in a venv of its own, made once under `VAR_DIR`), and `mlflow models serve`. wrk
+(Debian's package) loads one at a time, in turn, on loopback; all use as many workers as there are
+cores, of one thread each. No text comes twice, except in the last table.
+"""
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sentiment_site.settings")
+
+import django
+
+django.setup()
+
+from django.conf import settings
+
+from modeling import registry
+from modeling.models import ModelVersion
+from tests.benchmarks import data
+from tests.benchmarks.import_posts import clone_champion
+
+SECONDS = float(os.environ.get("BENCH_SECONDS", "5"))
+CONNECTIONS = (1, 8, 32, 128)
+BATCH = 64
+BODIES = 6_000
+WORKERS = len(os.sched_getaffinity(0))
+BENTO = ("bentoml==1.4.40", "onnxruntime==1.32.0", "tokenizers==0.23.3", "numpy==2.4.6")
+HERE = Path(__file__).parent
+
+
+@dataclass
+class Server:
+    name: str
+    process: subprocess.Popen[bytes]
+    single: str
+    batch: str
+    body_of_one: Callable[[str], Any]
+    body_of_many: Callable[[list[str]], Any]
+    log: Path
+    token: str = ""
+
+    def peak_megabytes(self) -> float:
+        """Peak resident memory of the process and all that it started, together."""
+        return sum(map(_peak, _tree(self.process.pid))) / 1024
+
+
+def _tree(root: int) -> list[int]:
+    found = [root]
+    for pid in found:
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
+            found += map(int, task.read_text().split())
+    return found
+
+
+def _peak(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next((int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line), 0)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running(command: list[str], environment: dict[str, str], log: Path) -> Iterator[Any]:
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command, env=environment, stdout=file, stderr=file, start_new_session=True
+        )
+        try:
+            yield process
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_for(server: Server) -> float:
+    """Seconds until the first prediction."""
+    started = time.monotonic()
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {server.token}"}
+    body = json.dumps(server.body_of_one("Is anybody there?")).encode()
+    while time.monotonic() - started < 180:
+        if server.process.poll() is not None:
+            break
+        try:
+            request = urllib.request.Request(server.single, body, headers)
+            with urllib.request.urlopen(request, timeout=60):
+                return time.monotonic() - started
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.1)
+    raise SystemExit(f"{server.name} does not answer:\n{server.log.read_text()[-2000:]}")
+
+
+def service(stack: ExitStack, folder: Path, version: ModelVersion) -> Server:
+    port = free_port()
+    environment = {
+        **os.environ,
+        "VAR_DIR": str(folder / "var"),
+        "DATABASE_URL": f"sqlite:///{folder}/db.sqlite3",
+        "SECRET_KEY": settings.SECRET_KEY,
+        "API_REQUIRE_AUTH": "1",
+        "WEB_CONCURRENCY": str(WORKERS),
+        "ENV_FILE": os.devnull,
+    }
+    clone_champion(version, environment)
+    made = subprocess.run(
+        [sys.executable, "manage.py", "create_token", "bench", "--json"],
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    command = [
+        *(sys.executable, "-m", "uvicorn", "sentiment_site.asgi:application", "--lifespan", "off"),
+        *("--port", str(port), "--no-access-log"),
+    ]
+    process = stack.enter_context(running(command, environment, folder / "service.log"))
+    url = f"http://127.0.0.1:{port}"
+    return Server(
+        "this service",
+        process,
+        f"{url}/predict",
+        f"{url}/predict/batch",
+        lambda text: {"text": text},
+        lambda texts: {"texts": texts},
+        folder / "service.log",
+        json.loads(made.stdout)["token"],
+    )
+
+
+def peer_environment(model: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PEER_MODEL": str(model),
+        "PEER_THREADS": "1",
+        "PEER_WORKERS": str(WORKERS),
+        "OMP_NUM_THREADS": "1",
+        "BENTOML_DO_NOT_TRACK": "True",
+        "PYTHONPATH": os.getcwd(),
+    }
+
+
+def fastapi(stack: ExitStack, folder: Path, model: Path) -> Server:
+    port = free_port()
+    command = [
+        *(sys.executable, "-m", "uvicorn", "tests.benchmarks.peers.fastapi_pipeline:app"),
+        *("--port", str(port), "--workers", str(WORKERS), "--no-access-log"),
+    ]
+    environment = peer_environment(model)
+    process = stack.enter_context(running(command, environment, folder / "fastapi.log"))
+    url = f"http://127.0.0.1:{port}"
+    return Server(
+        "FastAPI + pipeline",
+        process,
+        f"{url}/predict",
+        f"{url}/predict/batch",
+        lambda text: {"text": text},
+        lambda texts: {"texts": texts},
+        folder / "fastapi.log",
+    )
+
+
+def bento(stack: ExitStack, folder: Path, model: Path) -> Server | None:
+    venv = settings.VAR_DIR / "bench-bentoml"
+    if not (venv / "bin" / "bentoml").exists():
+        print("installing BentoML (once)", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+        pip = [str(venv / "bin" / "pip"), "install", "--quiet", *BENTO]
+        if subprocess.run(pip).returncode:
+            print("SKIPPED: BentoML cannot be installed")
+            return None
+    port = free_port()
+    command = [
+        *(str(venv / "bin" / "bentoml"), "serve", "bento_service:Sentiment"),
+        *("--port", str(port), "--working-dir", str(HERE / "peers")),
+    ]
+    environment = peer_environment(model)
+    process = stack.enter_context(running(command, environment, folder / "bentoml.log"))
+    url = f"http://127.0.0.1:{port}"
+    return Server(
+        "BentoML, int8 ONNX",
+        process,
+        f"{url}/predict",
+        f"{url}/predict_many",
+        lambda text: {"texts": [text]},
+        lambda texts: {"texts": texts},
+        folder / "bentoml.log",
+    )
+
+
+def mlflow(stack: ExitStack, folder: Path, model: Path) -> Server:
+    packed = folder / "mlflow-model"
+    code = (
+        "import mlflow, sys\n"
+        "from transformers import pipeline\n"
+        "mlflow.transformers.save_model(pipeline('text-classification', model=sys.argv[1]),"
+        " sys.argv[2], input_example=['a text'], pip_requirements=[])\n"
+    )
+    environment = {
+        **peer_environment(model),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow-peer.sqlite3",
+    }
+    subprocess.run(
+        [sys.executable, "-c", code, str(model), str(packed)],
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    port = free_port()
+    command = [
+        *(sys.executable, "-m", "mlflow", "models", "serve", "-m", str(packed)),
+        *("--env-manager", "local", "--port", str(port), "--workers", str(WORKERS)),
+    ]
+    process = stack.enter_context(running(command, environment, folder / "mlflow.log"))
+    url = f"http://127.0.0.1:{port}/invocations"
+    return Server(
+        "mlflow models serve",
+        process,
+        url,
+        url,
+        lambda text: {"inputs": [text]},
+        lambda texts: {"inputs": texts},
+        folder / "mlflow.log",
+    )
+
+
+class Texts:
+    """Real posts, none of them twice until all are used."""
+
+    def __init__(self) -> None:
+        found = list(data.tweeteval("train").texts)
+        for name in ("positive.txt", "negative.txt"):
+            path = data.folder() / "sentiment140" / name
+            found += path.read_text(encoding="utf-8").splitlines()
+        self.all = list(dict.fromkeys(text for text in found if text.strip()))
+        self._next = itertools.cycle(self.all)
+
+    def take(self, count: int) -> list[str]:
+        return list(itertools.islice(self._next, count))
+
+
+def measure(
+    server: Server, texts: list[str], connections: int, size: int, folder: Path
+) -> dict[str, float]:
+    groups = [texts[start : start + size] for start in range(0, len(texts), size)]
+    bodies = [
+        server.body_of_one(group[0]) if size == 1 else server.body_of_many(group)
+        for group in groups
+    ]
+    path = folder / "bodies.txt"
+    path.write_text("".join(json.dumps(body) + "\n" for body in bodies), encoding="utf-8")
+    command = [
+        *("wrk", "--threads", "1", "--connections", str(connections), "--timeout", "60s"),
+        *("--duration", f"{SECONDS:.0f}s", "--script", str(HERE / "peers" / "load.lua")),
+        *(server.single if size == 1 else server.batch, "--", str(path), server.token),
+    ]
+    if not server.token:
+        command.pop()
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT "))
+    found: dict[str, float] = json.loads(line.removeprefix("RESULT "))
+    found["rate"] = (found["requests"] - found["refused"]) / found["seconds"]
+    return found
+
+
+def table(
+    title: str, servers: list[Server], take: Callable[[int], list[str]], size: int, folder: Path
+) -> None:
+    print(f"\n{title}\n")
+    print("| connections | server | requests/s | texts/s | of ours | p50 ms | p95 | p99 | failed |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for connections in CONNECTIONS:
+        ours = 0.0
+        for server in servers:
+            found = measure(server, take(BODIES * min(size, 4)), connections, size, folder)
+            ours = ours or found["rate"]
+            print(
+                f"| {connections} | {server.name} | {found['rate']:.0f} "
+                f"| {found['rate'] * size:.0f} | {found['rate'] / ours:.2f} "
+                f"| {found['p50']:.1f} | {found['p95']:.1f} | {found['p99']:.1f} "
+                f"| {found['refused'] + found['broken']:.0f} |",
+                flush=True,
+            )
+
+
+def main() -> None:
+    if shutil.which("wrk") is None:
+        print("SKIPPED: wrk is not installed (apt-get install wrk)")
+        return
+    version = ModelVersion.objects.champions().first()
+    if version is None:
+        print("SKIPPED: no champion under VAR_DIR; `make run` builds one")
+        return
+    model = registry.local_folder(version.artifact_uri, version.artifact_digests)
+    texts = Texts()
+    # So that a benchmark that is stopped leaves no server behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with tempfile.TemporaryDirectory(prefix="sentiment-bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        servers = []
+        for start in (
+            lambda: service(stack, folder, version),
+            lambda: fastapi(stack, folder, model),
+            lambda: bento(stack, folder, model),
+            lambda: mlflow(stack, folder, model),
+        ):
+            server = start()
+            if server is None:
+                continue
+            seconds = wait_for(server)
+            print(f"{server.name}: first prediction after {seconds:.1f} s", flush=True)
+            servers.append(server)
+        for server in servers:
+            measure(server, texts.take(200), 8, 1, folder)
+        print(f"{WORKERS} workers of one thread each, {SECONDS:.0f} s a row")
+        table("Single texts", servers, texts.take, 1, folder)
+        table(f"Batches of {BATCH}", servers, texts.take, BATCH, folder)
+        again = texts.take(500)
+        table(
+            "Single texts, of which there are 500",
+            servers[:1],
+            lambda count: list(itertools.islice(itertools.cycle(again), count)),
+            1,
+            folder,
+        )
+        print("\n| server | peak memory, MB |\n|---|---|")
+        for server in servers:
+            print(f"| {server.name} | {server.peak_megabytes():.0f} |")
+
+
+if __name__ == "__main__":
+    main()
