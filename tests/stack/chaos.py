@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -125,7 +126,7 @@ class Outcome:
 
 
 HEAD = (
-    f"{'fault':<26} {'well in s':>9} {'5xx in s':>8} {'5xx/answers':>13} {'slowest':>7} "
+    f"{'fault':<26} {'well in s':>9} {'errors s':>8} {'errors/answers':>14} {'slowest':>7} "
     f"{'posts':>6} {'missing':>7} {'unclassified':>12} {'twice':>5}  health"
 )
 
@@ -214,6 +215,8 @@ def main() -> None:
     if options.list:
         say("\n".join(FAULTS))
         return
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     chosen = [
         name for name in FAULTS if not options.only or any(part in name for part in options.only)
     ]
@@ -238,6 +241,8 @@ def main() -> None:
                         say(outcomes[-1].row())
     except StackError as error:
         sys.exit(f"chaos: {error}")
+    except KeyboardInterrupt:
+        sys.exit("Stopped.")
     broken = [outcome.fault for outcome in outcomes if not outcome.is_kept()]
     sys.exit(f"broken promises: {', '.join(broken)}" if broken else 0)
 

@@ -43,7 +43,7 @@ class Suffered:
 
 
 class Users:
-    """So many requests a second through the proxy: predictions, lists, the dashboard's page."""
+    """So many requests a second through the proxy: predictions, and lists of posts."""
 
     def __init__(self, address: str, rate: float = 8.0, threads: int = 4) -> None:
         self._address = address
@@ -71,7 +71,7 @@ class Users:
             self._answers.append(Answer(at, time.monotonic() - at, status))
 
     def _request(self, number: int) -> int:
-        request = urllib.request.Request(f"{self._address}/posts?page_size=5")
+        request = urllib.request.Request(f"{self._address}/api/v1/posts?limit=5")
         if number % 3:
             body = json.dumps({"text": f"{TEXTS[number % 3]} {number}"}).encode()
             request = urllib.request.Request(
@@ -87,7 +87,7 @@ class Users:
 
     def suffered(self, since: float) -> Suffered:
         answers = [answer for answer in self._answers if answer.at >= since]
-        bad = [answer for answer in answers if answer.status == 0 or answer.status >= 500]
+        bad = [answer for answer in answers if not 200 <= answer.status < 300]
         return Suffered(
             answers=len(answers),
             failures=len(bad),
