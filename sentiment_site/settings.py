@@ -372,6 +372,7 @@ AUTO_PROMOTE = env.boolean("AUTO_PROMOTE", default=True)
 # Nothing here may call home: no telemetry, no model hub unless the operator names a hub model.
 env.set_default("MLFLOW_DISABLE_TELEMETRY", "true")
 env.set_default("DO_NOT_TRACK", "true")
+env.set_default("NNCF_CI", "1")  # the name by which NNCF leaves its telemetry out
 env.set_default("TOKENIZERS_PARALLELISM", "false")
 if not MODEL_NAME:
     env.set_default("HF_HUB_OFFLINE", "1")

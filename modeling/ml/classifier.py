@@ -31,11 +31,11 @@ class SentimentClassifier:
     def __init__(self, folder: Path, backend: str = "", threads: int = 0, streams: int = 1) -> None:
         """Load the model in `folder`, for up to `streams` batches at a time, each of `threads`.
 
-        `threads` 0 leaves the choice to the runtime; no `backend`, to what is installed.
+        `threads` 0 leaves the choice to the runtime.
         Raises ArtifactError when the folder lacks something that `backend` needs.
         """
         self.settings = ArtifactSettings.read(folder)
-        self.backend_name = backend or backends.default(folder)
+        self.backend_name = backend or backends.DEFAULT_BACKEND
         tokenizer_path = folder / TOKENIZER_FILE
         if not tokenizer_path.is_file():
             raise ArtifactError(f"{tokenizer_path} is missing")

@@ -20,7 +20,7 @@ from modeling.ml.checkpoints import Checkpoints
 from modeling.ml.classifier import SentimentClassifier
 from modeling.ml.embedding import Embedder
 from modeling.ml.evaluation import Evaluation, evaluate
-from modeling.ml.export import export_onnx
+from modeling.ml.export import export_onnx, export_openvino
 from modeling.ml.slices import slices
 from modeling.ml.training import (
     TrainingArguments,
@@ -168,6 +168,8 @@ def _train(
     )
     report.phase(FINE_TUNING_SHARE, "exporting to ONNX")
     export_onnx(trained)
+    if settings.INFERENCE_BACKEND == "openvino-int8":
+        export_openvino(trained, dataset.train.texts)
     report.phase(0.95, "judging on the test set")
     judged, picture = _judge(trained, dataset)
     if should_stop():
