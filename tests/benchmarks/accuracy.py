@@ -30,7 +30,7 @@ from modeling.ml import distill
 from modeling.ml.classifier import SentimentClassifier
 from modeling.ml.evaluation import Evaluation, evaluate
 from modeling.ml.export import export_onnx
-from modeling.ml.training import Labelled, SoftLabels, TrainingArguments, fine_tune
+from modeling.ml.training import Epoch, Labelled, SoftLabels, TrainingArguments, Watch, fine_tune
 from tests.benchmarks import data
 
 HELD_OUT = 2000
@@ -70,12 +70,16 @@ def train(
             bar.set_description_str(message, refresh=False)
             bar.update(round(share * 100) - bar.n)
 
-        outcome = fine_tune(learned, chosen_on, labels, arguments, folder, show, soft_labels=soft)
-    for number, epoch in enumerate(outcome.history, 1):
-        judged = epoch.validation
-        print(
-            f"  epoch {number}: loss {epoch.loss:.4f}, on {len(chosen_on):,} held-out posts macro "
-            f"recall {judged.macro_recall:.4f}"
+        def note(history: Sequence[Epoch]) -> None:
+            judged = history[-1].validation
+            bar.write(
+                f"  epoch {len(history)}: loss {history[-1].loss:.4f}, macro recall "
+                f"{judged.macro_recall:.4f} on {len(chosen_on):,} held-out posts"
+            )
+
+        watch = Watch(on_epoch=note)
+        fine_tune(
+            learned, chosen_on, labels, arguments, folder, show, soft_labels=soft, watch=watch
         )
     print(f"  {name} took {time.monotonic() - started:.0f} s", flush=True)
 

@@ -44,7 +44,8 @@ def sentiment140() -> Labelled:
     base = folder() / "sentiment140"
     texts, labels = [], []
     for label in ("negative", "positive"):
-        lines = (base / f"{label}.txt").read_text(encoding="utf-8").splitlines()
+        # Some tweets hold characters that splitlines takes for the end of a line.
+        lines = (base / f"{label}.txt").read_text(encoding="utf-8").rstrip("\n").split("\n")
         texts += lines
         labels += [LABELS.index(label)] * len(lines)
     return Labelled(texts, labels)
