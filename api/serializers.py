@@ -242,8 +242,14 @@ class TrainingRunSerializer(serializers.ModelSerializer):
             "is_automatic",
             "triggers",
             "reason",
+            "options",
+            "parameters",
             "progress",
             "message",
+            "loss",
+            "seconds_left",
+            "history",
+            "attempts",
             "error",
             "version",
             "gate",
@@ -285,6 +291,13 @@ class AlertSerializer(serializers.ModelSerializer):
             "closed_at",
             "closing_message",
         ]
+
+
+class NoReport(serializers.Serializer):
+    """What there is before the first report."""
+
+    status = serializers.ChoiceField(choices=["no_report"])
+    detail = serializers.CharField()
 
 
 class ExperimentSerializer(serializers.ModelSerializer):

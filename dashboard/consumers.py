@@ -16,7 +16,7 @@ from dashboard import presenters, selectors, state
 from dashboard.access import may_watch
 from dashboard.events import Snapshot
 from dashboard.live import Viewer, ticker
-from dashboard.receivers import ALERT_GROUP
+from dashboard.receivers import NEWS_GROUP
 from ingestion.selectors import source_states
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ TRY_AGAIN = 1013
 class LiveConsumer(AsyncWebsocketConsumer):
     """A snapshot, then ticks; `?range=` and `?stream=` say what the page looks at."""
 
-    groups = [ALERT_GROUP]
+    groups = [NEWS_GROUP]
 
     async def connect(self) -> None:
         await self.accept()
@@ -52,6 +52,9 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
     async def alert(self, event: dict[str, Any]) -> None:
         await self.send(text_data=json.dumps(event["alert"]))
+
+    async def training(self, event: dict[str, Any]) -> None:
+        await self.send(text_data=json.dumps(event["training"]))
 
     async def _pump(self) -> None:
         try:
@@ -92,6 +95,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
             gaps=state.gaps(view),
             sources=state.sources(states),
             alerts=state.standing_alerts(states),
+            training=state.training(),
             model=selectors.serving_model(),
             rate=rate,
             lag_seconds=lag,

@@ -80,6 +80,23 @@ class StandingAlert(TypedDict):
     message: str
 
 
+class TrainingEvent(TypedDict):
+    """How a training run fares; sent by itself at most once a second."""
+
+    type: Literal["training"]
+    run: int
+    status: str
+    # 0 to 1.
+    progress: float
+    message: str
+    loss: float | None
+    seconds_left: float | None
+    # The version that came of it, once it is registered.
+    version: int | None
+    # Why it was rejected or has failed.
+    reason: str
+
+
 class Snapshot(TypedDict):
     """Everything that a page needs to start, once after connecting."""
 
@@ -90,6 +107,8 @@ class Snapshot(TypedDict):
     gaps: list[GapEvent]
     sources: list[SourceEvent]
     alerts: list[StandingAlert]
+    # The run that is queued, running or interrupted.
+    training: TrainingEvent | None
     model: ModelEvent
     rate: float
     lag_seconds: float | None

@@ -5,11 +5,12 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 
-from dashboard import buckets, news
+from dashboard import buckets, news, state
 from dashboard.events import Alert
-from modeling.models import Prediction
+from modeling.models import Prediction, TrainingRun
 
-ALERT_GROUP = "alerts"
+# Alerts and trainings: what is told when it happens, beside the ticks.
+NEWS_GROUP = "news"
 
 
 def count_predictions(predictions: list[Prediction], **kwargs: Any) -> None:
@@ -27,4 +28,12 @@ def join_streams(links: list[tuple[int, int]], **kwargs: Any) -> None:
 
 def tell_browsers(kind: str, message: str, active: bool, **kwargs: Any) -> None:
     alert = Alert(type="alert", kind=kind, message=message, active=active)
-    async_to_sync(get_channel_layer().group_send)(ALERT_GROUP, {"type": "alert", "alert": alert})
+    _tell({"type": "alert", "alert": alert})
+
+
+def tell_of_training(run: TrainingRun, **kwargs: Any) -> None:
+    _tell({"type": "training", "training": state.training_event(run)})
+
+
+def _tell(event: dict[str, Any]) -> None:
+    async_to_sync(get_channel_layer().group_send)(NEWS_GROUP, event)

@@ -9,10 +9,11 @@ from typing import NamedTuple
 from django.db.models import F, Max, Q
 from django.utils import timezone
 
-from dashboard.events import GapEvent, SourceEvent, StandingAlert
+from dashboard.events import GapEvent, SourceEvent, StandingAlert, TrainingEvent
 from dashboard.selectors import View
 from ingestion.models import Alert, Gap, MonthlyUsage, Stream
 from ingestion.selectors import SourceState, source_states
+from modeling.models import TrainingRun
 
 # The newest gaps that a page shows; all are in the admin.
 MAXIMUM_GAPS = 100
@@ -80,6 +81,26 @@ def sources(states: Sequence[SourceState]) -> list[SourceEvent]:
 def _iso(moment: datetime | None) -> str | None:
     # To the second: what changes more often would be told more often.
     return None if moment is None else moment.replace(microsecond=0).isoformat()
+
+
+def training() -> TrainingEvent | None:
+    """The run that is under way, or waits to be, if there is one."""
+    run = TrainingRun.objects.filter(status__in=TrainingRun.ACTIVE).select_related("version").last()
+    return None if run is None else training_event(run)
+
+
+def training_event(run: TrainingRun) -> TrainingEvent:
+    return TrainingEvent(
+        type="training",
+        run=run.pk,
+        status=run.status,
+        progress=round(run.progress, 4),
+        message=run.message,
+        loss=None if run.loss is None else round(run.loss, 4),
+        seconds_left=None if run.seconds_left is None else round(run.seconds_left),
+        version=None if run.version is None else run.version.version,
+        reason=run.error or str(run.gate.get("reason", "")),
+    )
 
 
 def standing_alerts(

@@ -37,6 +37,7 @@ def home(request: HttpRequest) -> HttpResponse:
             "gaps": state.gaps(view),
             "sources": state.sources(states),
             "alerts": state.standing_alerts(states),
+            "training": state.training(),
             "categories": [
                 {"key": c.key, "name": c.name, "color": c.color, "polarity": c.polarity}
                 for c in categories

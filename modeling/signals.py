@@ -6,5 +6,8 @@ from django.dispatch import Signal
 # rolls back with them. Argument: `predictions`, a list of saved `Prediction`.
 predictions_created = Signal()
 
+# A training run was taken, moved on or ended. Argument: `run`, a `TrainingRun` as it is now.
+training_moved = Signal()
+
 # After commit: a version became champion. Argument: `version`, a `ModelVersion`.
 version_promoted = Signal()

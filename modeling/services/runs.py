@@ -24,6 +24,7 @@ from django.utils import timezone
 from modeling import metrics
 from modeling.ml.training import Epoch
 from modeling.models import LabelScheme, TrainingRun
+from modeling.signals import training_moved
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ def take(run_id: int) -> TrainingRun | None:
     if fresh:
         shutil.rmtree(folder_of(run), ignore_errors=True)
     _prune()
+    training_moved.send_robust(sender=TrainingRun, run=run)
     return run
 
 
@@ -141,6 +143,7 @@ def _change(run: TrainingRun, **values: Any) -> None:
         raise RunLost(f"training run {run.pk} is carried out by another process now")
     for name, value in values.items():
         setattr(run, name, value)
+    training_moved.send_robust(sender=TrainingRun, run=run)
 
 
 def _as_known(run: TrainingRun) -> QuerySet[TrainingRun]:

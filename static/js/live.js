@@ -4,6 +4,7 @@ import { Timeline } from "./timeline.js";
 import { PostList } from "./posts.js";
 import { GapList } from "./gaps.js";
 import { SourceList } from "./sources.js";
+import { Training } from "./training.js";
 
 const page = JSON.parse(document.getElementById("page-data").textContent);
 const categories = page.categories;
@@ -18,6 +19,7 @@ const timeline = new Timeline(byId("timeline"), categories);
 const posts = new PostList(byId("posts"), byId("no-posts"), byId("pause"), categories, page.streams);
 
 const sources = new SourceList(byId("sources"), byId("source-list"));
+const training = new Training(byId("training"));
 const gaps = new GapList(
   { box: byId("gaps"), list: byId("gap-list"), more: byId("more-gaps"), legend: byId("gap-legend") },
   (newest) => timeline.shade(newest),
@@ -134,6 +136,7 @@ const handlers = {
     gaps.load(message.gaps, view);
     sources.load(message.sources);
     showAlerts(message.alerts);
+    training.load(message.training);
     showFlow(message);
     showModel(message.model);
   },
@@ -153,6 +156,7 @@ const handlers = {
     if (message.alerts !== null) showAlerts(message.alerts);
   },
   model: showModel,
+  training: (message) => training.show(message),
   alert(message) {
     toast(message.active ? `Alert: ${message.message}` : `Over: ${message.message}`);
   },
@@ -224,6 +228,7 @@ posts.load(page.posts);
 gaps.load(page.gaps, view);
 sources.load(page.sources);
 showAlerts(page.alerts);
+training.load(page.training);
 connect(`/ws/live/${location.search}`, {
   message: (message) => handlers[message.type]?.(message),
   state(state) {

@@ -17,8 +17,8 @@ from dashboard.live import BACKLOG, Viewer
 from ingestion.models import Connection, Gap
 from ingestion.services import forget, store
 from ingestion.signals import alert_raised
-from modeling.models import ModelVersion
-from modeling.services import classify
+from modeling.models import ModelVersion, TrainingRun
+from modeling.services import classify, runs
 from modeling.services.promote import promote
 from tests.dashboard.factories import make_post, make_stream
 from tests.ingestion.factories import incoming
@@ -70,7 +70,7 @@ async def test_a_snapshot_comes_first(live_site: str, champion: ModelVersion) ->
     assert first["type"] == "snapshot"
     assert set(first) == {
         *("type", "sequence", "view", "posts", "model", "rate", "lag_seconds"),
-        *("gaps", "sources", "alerts"),
+        *("gaps", "sources", "alerts", "training"),
     }
     assert first["view"]["totals"] == {"positive": 1}
     assert first["posts"][0]["category"] == "positive"
@@ -126,6 +126,22 @@ async def test_a_promotion_is_told(
         version = await database_sync_to_async(make_version)(2)
         await database_sync_to_async(promote)(version)
         assert (await next_of(socket, "model"))["version"] == "2"
+
+
+async def test_a_training_is_told_as_it_moves(live_site: str, champion: ModelVersion) -> None:
+    run = await TrainingRun.objects.acreate(scheme=champion.scheme)
+    async with await connect(live_site) as socket:
+        snapshot = await next_of(socket, "snapshot")
+        assert (snapshot["training"]["run"], snapshot["training"]["status"]) == (run.pk, "queued")
+        taken = await database_sync_to_async(runs.take)(run.pk)
+        assert (await next_of(socket, "training"))["status"] == "running"
+        report = runs.Reporter(taken, None)
+        await database_sync_to_async(report.phase)(0.4, "epoch 1/2")
+        moved = await next_of(socket, "training")
+        assert (moved["progress"], moved["message"]) == (0.4, "epoch 1/2")
+        await database_sync_to_async(runs.end)(taken, "failed", error="no disk left")
+        ended = await next_of(socket, "training")
+        assert (ended["status"], ended["reason"]) == ("failed", "no disk left")
 
 
 async def test_an_alert_is_told(live_site: str, champion: ModelVersion) -> None:
