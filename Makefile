@@ -34,8 +34,8 @@ run: $(VENV)/.runtime ## Start the live demo at http://127.0.0.1:8000 (PORT=… 
 	$(BIN)/python manage.py demo --port $(PORT)
 
 .PHONY: test
-test: $(VENV)/.dev ## Run the whole test suite
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev ## Run the whole test suite, a process a core (up to 4); ARGS="-n 0 -k …" for some of it
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## ruff, format check, mypy, import contracts, migrations and deployment checks
@@ -75,6 +75,10 @@ stack: $(VENV)/.dev ## Start every service of docker-compose.yml from packages, 
 .PHONY: chaos
 chaos: $(VENV)/.dev ## Kill, restart and take away each part of the stack under load; say what users saw
 	$(BIN)/python -m tests.stack.chaos $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## Send 200 made-up requests to each operation of the API (FUZZ_EXAMPLES=…)
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-200} $(BIN)/python -m pytest tests/api/test_schema_fuzz.py $(ARGS)
 
 .PHONY: clean
 clean: ## Remove the environment and everything that the program has written

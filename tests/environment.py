@@ -30,5 +30,13 @@ os.environ.update(
         "API_REQUIRE_AUTH": "0",
         "SECURE_SITE": "0",
         "INFERENCE_THREADS": "1",
+        # Several processes test at once: each keeps to its own core.
+        "OMP_NUM_THREADS": "1",
     }
 )
+
+# Workers of pytest-xdist share one Redis: each has a database of its own, counted down from the
+# one that is given.
+if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and (address := os.environ.get("REDIS_URL")):
+    server, _, number = address.rpartition("/")
+    os.environ["REDIS_URL"] = f"{server}/{int(number) - int(worker.removeprefix('gw'))}"
