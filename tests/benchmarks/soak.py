@@ -126,7 +126,7 @@ def _settle(environment: dict[str, str], ids: Sequence[str]) -> None:
         result = _look(environment, ids)
         if not result["missing"] and not result["unfilled"]:
             return
-        time.sleep(3)
+        time.sleep(20)
 
 
 LOOK = """
