@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
+from io import BytesIO
 from typing import Any
 
 from django.db import DatabaseError, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django_prometheus.exports import ExportToDjangoView
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiResponse,
+    PolymorphicProxySerializer,
+    extend_schema,
+)
 from rest_framework import status
 from rest_framework.exceptions import AuthenticationFailed, ValidationError
 from rest_framework.permissions import AllowAny
@@ -27,6 +33,7 @@ from api.serializers import (
     BatchResult,
     InfluenceSerializer,
     ModelVersionSerializer,
+    NoReport,
     PredictionResult,
     PredictRequest,
     QualityReportSerializer,
@@ -183,7 +190,8 @@ class PredictStreamView(APIView):
     )
     def post(self, request: Request) -> StreamingHttpResponse:
         # Under ASGI `api.asgi` answers before Django has read the body; this is for WSGI.
-        body: Any = request.data
+        # Of an empty body the framework makes a dictionary.
+        body: Any = request.data or BytesIO()
         answers = (
             ndjson.answer(block, self._judge(ndjson.texts_of(block)))
             for block in ndjson.blocks(ndjson.lines_of(body))
@@ -237,7 +245,13 @@ class ModelInfoView(APIView):
 class DataQualityView(APIView):
     """The newest quality report."""
 
-    @extend_schema(responses={200: QualityReportSerializer})
+    @extend_schema(
+        responses={
+            200: PolymorphicProxySerializer(
+                "Quality", [QualityReportSerializer, NoReport], resource_type_field_name=None
+            )
+        }
+    )
     def get(self, request: Request) -> Response:
         report = _scheme().reports.select_related("model_version").first()
         if report is None:
