@@ -38,7 +38,8 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+# Django's and Channels' types of scopes and messages exclude each other.
+Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 SINGLE = frozenset({"/predict", "/predict/"})
 BATCH = frozenset({"/predict/batch", "/predict/batch/"})

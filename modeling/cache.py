@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 import redis
@@ -90,11 +91,11 @@ class PredictionCache:
         if self._shared is None or time.monotonic() < self._paused_until:
             return nothing
         try:
-            values = self._shared.mget([self._name(key) for key in keys])
+            values: Any = self._shared.mget([self._name(key) for key in keys])
         except redis.RedisError as error:
             self._pause(error)
             return nothing
-        return [_decode(value) if value else None for value in values]  # type: ignore[union-attr]
+        return [_decode(value) if value else None for value in values]
 
     def _write(self, items: list[tuple[bytes, Judgement]]) -> None:
         if self._shared is None or time.monotonic() < self._paused_until:

@@ -335,9 +335,9 @@ def _labels(scheme: LabelScheme, since: datetime) -> list[_Label]:
     )
     by_post: dict[int, Counter[int]] = {}
     predicted: dict[int, tuple[int, int, datetime, float]] = {}
-    for post_id, category_id, *judged in votes[:MAXIMUM_LABELS]:
+    for post_id, category_id, given, version_id, created_at, confidence in votes[:MAXIMUM_LABELS]:
         by_post.setdefault(post_id, Counter())[category_id] += 1
-        predicted[post_id] = tuple(judged)
+        predicted[post_id] = (given, version_id, created_at, confidence)
     labels = []
     for post_id, counted in by_post.items():
         ranked = counted.most_common(2)
