@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from functools import wraps
 from http import HTTPStatus
+from itertools import islice
 from math import ceil
 from typing import Any
 
@@ -29,6 +30,8 @@ from modeling.exceptions import (
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = "1"
+# Of a request with more mistakes: the rest come to light when these are mended.
+ERRORS_TOLD = 100
 
 # Domain errors and the status that says the same over HTTP; subclasses first.
 STATUS_OF: tuple[tuple[type[Exception], int], ...] = (
@@ -64,7 +67,7 @@ def problem_handler(error: Exception, context: dict[str, Any]) -> Response | Non
         error = exceptions.PermissionDenied()
     headers: dict[str, str] = {}
     if isinstance(error, exceptions.ValidationError):
-        errors = list(_flatten(error.detail))
+        errors = list(islice(_flatten(error.detail), ERRORS_TOLD))
         document = problem(error.status_code, errors[0]["detail"], errors)
     elif isinstance(error, exceptions.APIException):
         document = problem(error.status_code, str(error.detail))

@@ -60,6 +60,8 @@ def read_json(body: bytes) -> Any:
         raise ParseError(
             f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         ) from error
+    except ValueError as error:
+        raise ParseError("The body holds a number of too many digits.") from error
     except RecursionError as error:
         raise ParseError("The body is nested too deeply.") from error
 
