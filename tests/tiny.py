@@ -1,5 +1,6 @@
 """A base model small enough for tests, made on the spot."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,9 +17,17 @@ def make_base_model(folder: Path, known: Sequence[str] = ()) -> Path:
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-    words = BertWordPieceTokenizer(lowercase=True)
-    corpus = [normalise(post.text) for post in starter.labelled()]
-    words.train_from_iterator([*corpus, *known * 100], vocab_size=3000, show_progress=False)
+    # By hand, as the library's trainer breaks ties by chance: each run would test another model.
+    plain = BertWordPieceTokenizer(lowercase=True)._tokenizer
+    counted: Counter[str] = Counter()
+    for text in [*(normalise(post.text) for post in starter.labelled()), *known * 100]:
+        split = plain.pre_tokenizer.pre_tokenize_str(plain.normalizer.normalize_str(text))
+        counted.update(word for word, _ in split)
+    letters = sorted({letter for word in counted for letter in word})
+    frequent = sorted(counted, key=lambda word: (-counted[word], word))
+    pieces = [*letters, *(f"##{letter}" for letter in letters), *frequent]
+    vocabulary = dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *pieces][:3000])
+    words = BertWordPieceTokenizer({word: i for i, word in enumerate(vocabulary)}, lowercase=True)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=words._tokenizer,
         unk_token="[UNK]",

@@ -3,25 +3,31 @@
 import json
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from string import ascii_lowercase
+from typing import Any
 
 import numpy as np
 import pytest
 
-from modeling.ml import artifact, base_model, export
+from modeling.ml import artifact, base_model, distill, export
 from modeling.ml.artifact import ArtifactError, ArtifactSettings
 from modeling.ml.checkpoints import Checkpoints
 from modeling.ml.classifier import SentimentClassifier
-from modeling.ml.optimisation import bucketed_batches
+from modeling.ml.optimisation import bucketed_batches, learning_rate_factor, parameter_groups
 from modeling.ml.training import (
     Labelled,
+    SoftLabels,
     TrainingArguments,
     TrainingError,
     TrainingInterrupted,
     Watch,
+    _Trainer,
     fine_tune,
     fit_temperature,
     knows_emoji,
+    silent,
 )
 from tests.conftest import LABELS, obvious_posts
 
@@ -332,3 +338,259 @@ def test_a_disk_that_takes_no_checkpoint_does_not_end_the_training(
     saved = Checkpoints(tmp_path / "saved")
     fine_tune(*data(), LABELS, quick(tiny_base), tmp_path / "out", saved=saved)
     assert "no checkpoint could be written" in caplog.text
+
+
+ENCODERS = ("distilbert", "roberta", "xlm-roberta")
+
+
+def make_encoder(kind: str, folder: Path) -> Path:
+    """An untrained encoder of another family, with its own kind of tokenizer: WordPiece, bytes,
+    pieces of words with their spaces. Only BERT's takes token types."""
+    import torch
+    import transformers
+    from tokenizers import (
+        Tokenizer,
+        decoders,
+        models,
+        normalizers,
+        pre_tokenizers,
+        processors,
+        trainers,
+    )
+
+    texts, _ = obvious_posts()
+    known = sorted({word for text in texts for word in text.split()})
+    words = {"unk_token": "<unk>", "pad_token": "<pad>", "cls_token": "<s>", "sep_token": "</s>"}
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    if kind == "roberta":
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(
+            vocab_size=600, special_tokens=special, initial_alphabet=alphabet
+        )
+        tokenizer.train_from_iterator(texts, trainer)
+    elif kind == "xlm-roberta":
+        # Their trainers number pieces by chance: each run would test another model.
+        pieces = [(piece, 0.0) for piece in special] + [(f"▁{word}", -5.0) for word in known]
+        pieces += [(letter, -10.0) for letter in "▁" + ascii_lowercase]
+        tokenizer = Tokenizer(models.Unigram(pieces, unk_id=3))
+        tokenizer.normalizer = normalizers.NFKC()
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    else:
+        vocabulary = {word: number for number, word in enumerate([*special, *known])}
+        tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="<unk>"))
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **words).save_pretrained(
+        folder
+    )
+    size = tokenizer.get_vocab_size()
+    torch.manual_seed(1)
+    if kind == "distilbert":
+        config = transformers.DistilBertConfig(
+            vocab_size=size,
+            dim=32,
+            n_layers=2,
+            n_heads=2,
+            hidden_dim=64,
+            max_position_embeddings=24,
+            pad_token_id=1,
+            dropout=0.0,
+            attention_dropout=0.0,
+            initializer_range=0.2,
+        )
+        transformers.DistilBertModel(config).save_pretrained(folder)
+        return folder
+    config_class, model_class = {
+        "roberta": (transformers.RobertaConfig, transformers.RobertaModel),
+        "xlm-roberta": (transformers.XLMRobertaConfig, transformers.XLMRobertaModel),
+    }[kind]
+    config = config_class(
+        vocab_size=size,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        # Two of them are kept free, as in the real ones.
+        max_position_embeddings=26,
+        type_vocab_size=1,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        initializer_range=0.2,
+        bos_token_id=0,
+        pad_token_id=1,
+        eos_token_id=2,
+    )
+    model_class(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_encoders_of_every_family_are_trained_exported_and_served(
+    kind: str, tmp_path: Path
+) -> None:
+    base = make_encoder(kind, tmp_path / "base")
+    arguments = quick(
+        base,
+        epochs=5,
+        patience=0,
+        learning_rate=3e-3,
+        freeze_embeddings=False,
+        layer_decay=0.9,
+        schedule="cosine",
+        max_length=80,
+    )
+    fine_tune(*data(), LABELS, arguments, tmp_path / "out")
+    export.export_onnx(tmp_path / "out")
+    texts, labels = obvious_posts()
+    onnx, int8, torch_ = (
+        SentimentClassifier(tmp_path / "out", name, 1) for name in ("onnx", "onnx-int8", "torch")
+    )
+    # Longer than it has positions: cut at what the model can read.
+    assert onnx.settings.max_length == 24
+    texts[-1] = "the city thanks today " * 40
+    probabilities = onnx.predict_proba(texts)
+    assert float((probabilities.argmax(1) == np.array(labels)).mean()) > 0.9
+    assert np.abs(torch_.predict_proba(texts) - probabilities).max() < 1e-3
+    assert float((int8.predict_proba(texts).argmax(1) == probabilities.argmax(1)).mean()) > 0.95
+
+
+def test_lower_layers_learn_more_slowly_and_frozen_ones_not_at_all(tiny_base: Path) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_base, num_labels=3)
+    groups = parameter_groups(model, weight_decay=0.01, layer_decay=0.5, freeze_embeddings=False)
+    assert sorted({group["scale"] for group in groups}) == [0.125, 0.25, 0.5, 1.0]
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    frozen = parameter_groups(model, weight_decay=0.01, layer_decay=0.5, freeze_embeddings=True)
+    assert sorted({group["scale"] for group in frozen}) == [0.25, 0.5, 1.0]
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_the_learning_rate_rises_and_falls(schedule: str) -> None:
+    rates = [learning_rate_factor(step, 100, warmup=0.1, schedule=schedule) for step in range(100)]
+    assert rates[:10] == sorted(rates[:10]) and rates[9] == 1.0
+    assert rates[10:] == sorted(rates[10:], reverse=True) and 0 < rates[-1] < 0.02
+
+
+def test_training_ends_when_it_gets_no_better(tiny_base: Path, tmp_path: Path) -> None:
+    arguments = quick(tiny_base, epochs=30, learning_rate=3e-3, patience=2)
+    outcome = fine_tune(*data(), LABELS, arguments, tmp_path)
+    assert len(outcome.history) == outcome.best_epoch + 3 < 30
+
+
+@pytest.mark.parametrize("values", [{"schedule": "zigzag"}, {"epochs": 0}])
+def test_wrong_arguments_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(TrainingError, match=next(iter(values))):
+        TrainingArguments(**values)  # type: ignore[arg-type]
+
+
+def cpu_refuses() -> None:
+    import torch
+
+    torch.empty(1 << 60, dtype=torch.uint8)
+
+
+def cuda_refuses() -> None:
+    import torch
+
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+
+def trained(
+    base: Path, batch_size: int, most: int, refuse: Callable[[], None], said: list[str]
+) -> _Trainer:
+    """An epoch on a memory that has room for `most` texts at once."""
+
+    def room(module: object, args: object, inputs: dict[str, Any]) -> None:
+        if len(inputs["input_ids"]) > most:
+            refuse()
+
+    arguments = quick(base, batch_size=batch_size, learning_rate=3e-3)
+    trainer = _Trainer(
+        *data(), LABELS, arguments, lambda share, message: said.append(message), None
+    )
+    trainer.dtype, trainer.saved, trainer.watch = None, None, Watch()
+    trainer.model.register_forward_pre_hook(room, with_kwargs=True)
+    trainer.run()
+    return trainer
+
+
+@pytest.mark.parametrize("refuse", [cpu_refuses, cuda_refuses])
+def test_out_of_memory_halves_the_batch_and_learns_the_same(
+    tiny_base: Path, refuse: Callable[[], None]
+) -> None:
+    import torch
+
+    said: list[str] = []
+    whole = trained(tiny_base, 64, 64, refuse, [])
+    halved = trained(tiny_base, 64, 40, refuse, said)
+    assert said[0] == "out of memory: batch halved to 32, gradient accumulation 1 → 2"
+    assert said[-1].startswith("epoch 1/1, loss")
+    assert (halved.batch_size, halved.evaluation_batch) == (32, 32)
+    expected = whole.model.state_dict()
+    for name, weights in halved.model.state_dict().items():
+        assert torch.allclose(weights, expected[name], atol=1e-3), name
+
+
+def test_a_memory_without_room_for_one_text_ends_the_training(tiny_base: Path) -> None:
+    with pytest.raises(TrainingError, match="with one text at a time: lower MAX_LENGTH"):
+        trained(tiny_base, 2, 0, cpu_refuses, [])
+
+
+def test_a_batch_in_pieces_has_the_same_gradient(tiny_base: Path) -> None:
+    import torch
+
+    train, validation = data()
+    trainer = _Trainer(train, validation, LABELS, quick(tiny_base), silent, None)
+    trainer.dtype = None
+    gradients = []
+    for trainer.batch_size in (64, 7):
+        loss = trainer._gradients([list(range(40)), list(range(100, 140))])
+        named = [p.grad.clone() for p in trainer.model.parameters() if p.grad is not None]
+        gradients.append((loss, named))
+        trainer.optimizer.zero_grad()
+    (whole, expected), (pieces, actual) = gradients
+    assert pieces == pytest.approx(whole, rel=1e-4)
+    assert all(torch.allclose(a, e, atol=1e-5) for a, e in zip(actual, expected, strict=True))
+
+
+def test_a_student_learns_from_a_teacher_what_no_label_shows(
+    tiny_model: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    train, validation = data()
+    said: list[str] = []
+    # Labels of the first words of each kind alone; the others are the teacher's to explain.
+    shown = [index for index in range(len(train)) if index % 6 < 2]
+    hidden = [index for index in range(len(train)) if index % 6 >= 2]
+    few = Labelled([train.texts[i] for i in shown], [train.labels[i] for i in shown])
+    texts = [train.texts[i] for i in hidden]
+    logits = distill.opinions(distill.load(tiny_model), [*few.texts, *texts], LABELS, said.append)
+    assert said[-1] == "the teacher has judged 180 of 180 texts"
+    soft = SoftLabels(logits[: len(few)], texts, logits[len(few) :])
+    arguments = quick(tiny_base, epochs=8, learning_rate=3e-3)
+    fine_tune(few, validation, LABELS, arguments, tmp_path, soft_labels=soft)
+    given = SentimentClassifier(tmp_path, "torch", 1).predict_proba(texts).argmax(axis=1)
+    assert float((given == np.array([train.labels[i] for i in hidden])).mean()) > 0.95
+
+
+def test_a_teacher_of_transformers_is_asked_in_our_order_or_refused(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "teacher"
+    shutil.copytree(tiny_model, folder)
+    (folder / artifact.SETTINGS_FILE).unlink()
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"] = {"0": "Negative", "1": "Neutral", "2": "Positive"}
+    (folder / "config.json").write_text(json.dumps(config))
+    texts, labels = obvious_posts()
+    order = ("positive", "negative", "neutral")
+    logits = distill.opinions(distill.load(str(folder)), texts, order, lambda words: None)
+    given = np.array([LABELS.index(order[i]) for i in logits.argmax(axis=1)])
+    assert float((given == np.array(labels)).mean()) > 0.95
+    ours = distill.opinions(distill.load(tiny_model), texts, LABELS, lambda words: None)
+    assert np.array_equal(given, ours.argmax(axis=1))
+    with pytest.raises(TrainingError, match="labels are negative, neutral, positive, not a, b"):
+        distill.opinions(distill.load(str(folder)), texts, ("a", "b"), lambda words: None)
