@@ -25,9 +25,10 @@ from django.dispatch import receiver
 
 from modeling import serving, starter
 from modeling.ml import artifact
+from modeling.ml.arguments import Labelled, TrainingArguments
 from modeling.ml.classifier import SentimentClassifier
 from modeling.ml.export import export_onnx
-from modeling.ml.training import Labelled, TrainingArguments, fine_tune
+from modeling.ml.training import fine_tune
 from modeling.models import LabelScheme, ModelVersion
 from tests.tiny import make_base_model
 

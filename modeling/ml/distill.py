@@ -9,11 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from modeling.ml.arguments import TrainingError
 from modeling.ml.artifact import SETTINGS_FILE
 from modeling.ml.classifier import SentimentClassifier, pad
+from modeling.ml.encoder import knows_emoji, longest_input
 from modeling.ml.optimisation import chunks
 from modeling.ml.text import normalise
-from modeling.ml.training import TrainingError, knows_emoji, longest_input
 
 BATCH = 32
 MAX_LENGTH = 128

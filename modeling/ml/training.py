@@ -8,19 +8,34 @@ import json
 import logging
 import math
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modeling.ml import base_model, checkpoints
+from modeling.ml.arguments import (
+    Epoch,
+    Labelled,
+    Progress,
+    SoftLabels,
+    TrainingArguments,
+    TrainingError,
+    TrainingInterrupted,
+    TrainingOutcome,
+    Watch,
+    check_data,
+    silent,
+)
 from modeling.ml.artifact import ArtifactSettings
+from modeling.ml.calibration import fit_temperature, softmax
 from modeling.ml.checkpoints import Checkpoint, Checkpoints
 from modeling.ml.classifier import pad
-from modeling.ml.evaluation import Evaluation, evaluate
+from modeling.ml.encoder import knows_emoji, load_encoder, longest_input
+from modeling.ml.evaluation import evaluate
 from modeling.ml.optimisation import (
     bucketed_batches,
     chunks,
@@ -36,130 +51,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Share done (0 to 1) and one line that says what is going on.
-Progress = Callable[[float, str], None]
-
-SCHEDULES = ("linear", "cosine")
 EVALUATION_BATCH = 64
 # What torch's cross entropy leaves out.
 UNLABELLED = -100
-
-
-class TrainingError(ValueError):
-    """The data or the arguments do not allow a training."""
-
-
-class TrainingInterrupted(Exception):
-    """The training was asked to stop; its checkpoint, if it keeps any, is written."""
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Raw texts and, for each, the index of its label."""
-
-    texts: Sequence[str]
-    labels: Sequence[int]
-
-    def __post_init__(self) -> None:
-        if len(self.texts) != len(self.labels):
-            raise TrainingError(f"{len(self.texts)} texts but {len(self.labels)} labels")
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-
-@dataclass(frozen=True)
-class SoftLabels:
-    """A teacher's opinion: its logits (n, labels) of the training texts, in their order, and of
-    further texts that nobody has labelled."""
-
-    labelled: NDArray[np.float32]
-    texts: Sequence[str] = ()
-    unlabelled: NDArray[np.float32] | None = None
-
-
-@dataclass(frozen=True)
-class TrainingArguments:
-    """How to train. `base_model` is a hub name or folder; "" means the offline encoder.
-
-    `max_length` counts tokens; `warmup` is the share of steps in which the learning rate rises,
-    after which it falls by `schedule` (linear, cosine); `layer_decay` is the share of a layer's
-    rate that the layer below gets; `label_smoothing` and `class_weights` act on the loss.
-    Training ends early after `patience` epochs without a better macro recall (0: never).
-    `freeze_embeddings` leaves the word vectors as pre-training made them: an eighth faster, and
-    words that no label shows keep their place. With soft labels, `distillation_weight` is the
-    teacher's share of the loss and `distillation_temperature` softens both sides. The same data,
-    arguments and seed give the same model on the same machine.
-    """
-
-    base_model: str = ""
-    max_length: int = 80
-    batch_size: int = 32
-    learning_rate: float = 1e-4
-    epochs: int = 3
-    gradient_accumulation_steps: int = 1
-    warmup: float = 0.1
-    schedule: str = "linear"
-    layer_decay: float = 1.0
-    weight_decay: float = 0.01
-    label_smoothing: float = 0.1
-    class_weights: bool = True
-    freeze_embeddings: bool = True
-    patience: int = 3
-    distillation_weight: float = 0.7
-    distillation_temperature: float = 2.0
-    seed: int = 13
-
-    def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise TrainingError(f"no schedule {self.schedule!r}: choose of {', '.join(SCHEDULES)}")
-        for name in ("max_length", "batch_size", "epochs", "gradient_accumulation_steps"):
-            if getattr(self, name) < 1:
-                raise TrainingError(f"{name} must be at least 1")
-
-
-@dataclass
-class Epoch:
-    """One pass: mean training loss and the figures on the validation set afterwards."""
-
-    loss: float
-    validation: Evaluation
-
-
-@dataclass
-class TrainingOutcome:
-    """What a training gave, beside the files in its folder."""
-
-    settings: ArtifactSettings
-    history: list[Epoch] = field(default_factory=list)
-    best_epoch: int = 0
-    validation: Evaluation | None = None
-
-
-def silent(share: float, message: str) -> None:
-    """A `Progress` that shows nothing."""
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Who looks on beside `Progress`: the mean loss of late after each step, the history after
-    each epoch; `should_stop` is asked after each step and ends the training when it says so."""
-
-    on_loss: Callable[[float], None] = lambda loss: None
-    on_epoch: Callable[[Sequence[Epoch]], None] = lambda history: None
-    should_stop: Callable[[], bool] = lambda: False
-
-
-def check_data(train: Labelled, validation: Labelled, labels: Sequence[str]) -> None:
-    """Raise TrainingError when a label is missing from the training or validation texts."""
-    for name, data in (("training", train), ("validation", validation)):
-        counts = np.bincount(np.asarray(data.labels, dtype=int), minlength=len(labels))
-        missing = [label for label, count in zip(labels, counts, strict=True) if count < 2]
-        if missing:
-            raise TrainingError(
-                f"the {name} set of {len(data)} posts has fewer than 2 for: {', '.join(missing)}; "
-                "label more posts of these"
-            )
 
 
 def fine_tune(
@@ -212,7 +106,7 @@ class _Trainer:
         self.labels = tuple(labels)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = half_precision(self.device)
-        self.tokenizer, self.model = _load(arguments.base_model, self.labels, self.device)
+        self.tokenizer, self.model = load_encoder(arguments.base_model, self.labels, self.device)
         self.model.to(self.device)
         self.max_length = min(arguments.max_length, longest_input(self.model))
         self.emoji_as_words = not knows_emoji(self.tokenizer)
@@ -253,7 +147,7 @@ class _Trainer:
         logits = self.epoch_logits[self.best_epoch]
         temperature = fit_temperature(logits, self.validation_labels)
         self.settings = self._settings(temperature)
-        judged = evaluate(self.validation_labels, _softmax(logits / temperature), self.labels)
+        judged = evaluate(self.validation_labels, softmax(logits / temperature), self.labels)
         return TrainingOutcome(self.settings, self.history, self.best_epoch, judged)
 
     def save(self, folder: Path) -> None:
@@ -340,7 +234,7 @@ class _Trainer:
     def _note_history(self) -> None:
         """Judge the epochs that are not yet judged, and find the best: the first of equals."""
         for number in range(len(self.history), len(self.epoch_logits)):
-            probabilities = _softmax(self.epoch_logits[number])
+            probabilities = softmax(self.epoch_logits[number])
             judged = evaluate(self.validation_labels, probabilities, self.labels)
             self.history.append(Epoch(self.epoch_losses[number], judged))
         recalls = [epoch.validation.macro_recall for epoch in self.history]
@@ -536,79 +430,6 @@ class _Trainer:
         self._note_history()
         logger.info("going on from epoch %s, step %s", self.epoch + 1, self.groups_done)
         self.watch.on_epoch(self.history)
-
-
-def _load(name: str, labels: Sequence[str], device: torch.device) -> tuple[Any, Any]:
-    """Tokenizer and an encoder with a new head. Raises TrainingError for one we cannot serve."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-
-    source = base_model.resolve(name)
-    tokenizer = AutoTokenizer.from_pretrained(source)
-    if not tokenizer.is_fast:
-        raise TrainingError(f"{name} has no fast tokenizer (tokenizer.json): choose another model")
-    if tokenizer.pad_token_id is None:
-        raise TrainingError(f"the tokenizer of {name} has no padding token: choose another model")
-    config = AutoConfig.from_pretrained(
-        source,
-        num_labels=len(labels),
-        id2label=dict(enumerate(labels)),
-        label2id={label: index for index, label in enumerate(labels)},
-    )
-    # Drawing the attention's dropout takes a sixth of a step on a CPU; that of the layers stays.
-    for dropout in ("attention_probs_dropout_prob", "attention_dropout"):
-        if hasattr(config, dropout):
-            setattr(config, dropout, 0.0)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        source,
-        config=config,
-        # Torch's fused attention is slow backwards in bfloat16 on a CPU.
-        attn_implementation="eager" if device.type == "cpu" else None,
-        # A classifier of other labels is an encoder too: its head is replaced.
-        ignore_mismatched_sizes=True,
-    )
-    return tokenizer, model
-
-
-def longest_input(model: Any) -> int:
-    """How many tokens a model has positions for; RoBERTa-like ones keep some of them free."""
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and hasattr(module, "num_embeddings"):
-            free = 0 if module.padding_idx is None else module.padding_idx + 1
-            return int(module.num_embeddings - free)
-    return 1 << 30
-
-
-def knows_emoji(tokenizer: Any) -> bool:
-    """Whether the encoder's vocabulary holds a common emoji, rather than calling it unknown."""
-    ids = tokenizer("😂", add_special_tokens=False)["input_ids"]
-    return tokenizer.unk_token_id is None or tokenizer.unk_token_id not in ids
-
-
-def fit_temperature(logits: NDArray[np.floating], truth: NDArray[np.integer]) -> float:
-    """The temperature that minimises the validation loss (Guo et al. 2017), within 1 to 8.
-
-    Never below 1: validation posts resemble those that were learned from, live ones less, and a
-    model that is made surer on the former is wrong about the latter.
-    """
-    rows = np.arange(len(truth))
-
-    def loss(log_temperature: float) -> float:
-        probabilities = _softmax(logits / math.exp(log_temperature))
-        return float(-np.log(probabilities[rows, truth] + 1e-12).mean())
-
-    # Golden-section search: the loss is unimodal in the temperature.
-    low, high = 0.0, math.log(8.0)
-    ratio = (math.sqrt(5) - 1) / 2
-    while high - low > 1e-3:
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        low, high = (low, right) if loss(left) < loss(right) else (left, high)
-    return math.exp((low + high) / 2)
-
-
-def _softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    normal: NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
-    return normal
 
 
 def _seed_everything(seed: int) -> None:

@@ -14,8 +14,8 @@ from ingestion.models import Post
 from modeling import starter
 from modeling.exceptions import NotEnoughData
 from modeling.ml import text
+from modeling.ml.arguments import Labelled
 from modeling.ml.slices import Origin
-from modeling.ml.training import Labelled
 from modeling.models import Annotation, LabelScheme
 from modeling.services.label_files import LabelledRow
 

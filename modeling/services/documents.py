@@ -10,8 +10,8 @@ from typing import Any
 
 from modeling import registry, tracking
 from modeling.ml import artifact, card, environment, plots
+from modeling.ml.arguments import TrainingOutcome
 from modeling.ml.evaluation import Evaluation, Probabilities
-from modeling.ml.training import TrainingOutcome
 from modeling.models import TrainingRun
 from modeling.services.dataset import Dataset, counts
 

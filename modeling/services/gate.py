@@ -34,11 +34,11 @@ from numpy.typing import NDArray
 from modeling import registry, serving
 from modeling.exceptions import NotEnoughData
 from modeling.ml import bootstrap
+from modeling.ml.arguments import Labelled
 from modeling.ml.artifact import ArtifactError
 from modeling.ml.classifier import SentimentClassifier
 from modeling.ml.evaluation import Evaluation, SliceScores, evaluate, figures
 from modeling.ml.slices import Origin, Slice, slices
-from modeling.ml.training import Labelled
 from modeling.models import ModelVersion, TrainingPost, TrainingRun
 from modeling.services.dataset import Dataset, gather
 

@@ -22,7 +22,7 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from modeling import metrics
-from modeling.ml.training import Epoch
+from modeling.ml.arguments import Epoch
 from modeling.models import LabelScheme, TrainingRun
 from modeling.signals import training_moved
 

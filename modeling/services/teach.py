@@ -8,7 +8,7 @@ from pathlib import Path
 from ingestion.models import Post
 from modeling import registry
 from modeling.ml import distill, text
-from modeling.ml.training import SoftLabels, TrainingError
+from modeling.ml.arguments import SoftLabels, TrainingError
 from modeling.models import ModelVersion, TrainingRun
 from modeling.services.dataset import Dataset, split_name
 

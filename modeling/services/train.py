@@ -16,20 +16,20 @@ from django.db import IntegrityError, transaction
 from modeling import registry
 from modeling.exceptions import GateRefused, RegistryError, TrainingInProgress
 from modeling.ml import reference
+from modeling.ml.arguments import (
+    TrainingArguments,
+    TrainingError,
+    TrainingInterrupted,
+    TrainingOutcome,
+    Watch,
+)
 from modeling.ml.checkpoints import Checkpoints
 from modeling.ml.classifier import SentimentClassifier
 from modeling.ml.embedding import Embedder
 from modeling.ml.evaluation import Evaluation, evaluate
 from modeling.ml.export import export_onnx, export_openvino
 from modeling.ml.slices import slices
-from modeling.ml.training import (
-    TrainingArguments,
-    TrainingError,
-    TrainingInterrupted,
-    TrainingOutcome,
-    Watch,
-    fine_tune,
-)
+from modeling.ml.training import fine_tune
 from modeling.models import LabelScheme, ModelVersion, TrainingRun
 from modeling.services import documents, gate, label_files, provenance, runs, teach
 from modeling.services.dataset import Dataset, gather

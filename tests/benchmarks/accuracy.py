@@ -27,10 +27,11 @@ import django
 django.setup()
 
 from modeling.ml import distill
+from modeling.ml.arguments import Epoch, Labelled, SoftLabels, TrainingArguments, Watch
 from modeling.ml.classifier import SentimentClassifier
 from modeling.ml.evaluation import Evaluation, evaluate
 from modeling.ml.export import export_onnx
-from modeling.ml.training import Epoch, Labelled, SoftLabels, TrainingArguments, Watch, fine_tune
+from modeling.ml.training import fine_tune
 from tests.benchmarks import data
 
 HELD_OUT = 2000

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from modeling.ml.training import Labelled
+from modeling.ml.arguments import Labelled
 
 LABELS = ("negative", "neutral", "positive")
 

@@ -30,11 +30,11 @@ from tqdm import tqdm
 
 from modeling import registry
 from modeling.ml import features
+from modeling.ml.arguments import Labelled
 from modeling.ml.classifier import SentimentClassifier
 from modeling.ml.embedding import Embedder
 from modeling.ml.estimate import wilson
 from modeling.ml.reference import LIMIT, Sample, make_sample
-from modeling.ml.training import Labelled
 from modeling.models import LabelScheme, ModelVersion
 from modeling.services import quality
 from tests.benchmarks import data

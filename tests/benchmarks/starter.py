@@ -22,11 +22,12 @@ django.setup()
 
 from modeling import starter
 from modeling.ml import features
+from modeling.ml.arguments import Labelled
 from modeling.ml.classifier import SentimentClassifier
 from modeling.ml.evaluation import Evaluation, evaluate
 from modeling.ml.export import export_onnx
 from modeling.ml.text import digest, normalise
-from modeling.ml.training import Labelled, fine_tune
+from modeling.ml.training import fine_tune
 from modeling.services.dataset import split_name
 from modeling.services.train import arguments_from_settings
 from tests.benchmarks import data

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from modeling.ml import artifact
+from modeling.ml.arguments import Labelled, TrainingArguments
 from modeling.ml.classifier import SentimentClassifier
 from modeling.ml.evaluation import evaluate
 from modeling.ml.export import export_onnx
 from modeling.ml.slices import Origin, slices
-from modeling.ml.training import Labelled, TrainingArguments, fine_tune
+from modeling.ml.training import fine_tune
 from modeling.models import LabelScheme, ModelVersion, TrainingPost, TrainingRun
 from modeling.services import gate
 from modeling.services.dataset import Dataset, gather

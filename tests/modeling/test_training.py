@@ -12,23 +12,22 @@ import numpy as np
 import pytest
 
 from modeling.ml import artifact, base_model, distill, export
-from modeling.ml.artifact import ArtifactError, ArtifactSettings
-from modeling.ml.checkpoints import Checkpoints
-from modeling.ml.classifier import SentimentClassifier
-from modeling.ml.optimisation import bucketed_batches, learning_rate_factor, parameter_groups
-from modeling.ml.training import (
+from modeling.ml.arguments import (
     Labelled,
     SoftLabels,
     TrainingArguments,
     TrainingError,
     TrainingInterrupted,
     Watch,
-    _Trainer,
-    fine_tune,
-    fit_temperature,
-    knows_emoji,
     silent,
 )
+from modeling.ml.artifact import ArtifactError, ArtifactSettings
+from modeling.ml.calibration import fit_temperature
+from modeling.ml.checkpoints import Checkpoints
+from modeling.ml.classifier import SentimentClassifier
+from modeling.ml.encoder import knows_emoji
+from modeling.ml.optimisation import bucketed_batches, learning_rate_factor, parameter_groups
+from modeling.ml.training import _Trainer, fine_tune
 from tests.conftest import LABELS, obvious_posts
 
 

@@ -12,10 +12,10 @@ from modeling import serving
 from modeling.exceptions import ModelingError
 from modeling.management.tables import evaluation_table, slice_table, verdict_table
 from modeling.management.versions import find_scheme, find_version
+from modeling.ml.arguments import Labelled
 from modeling.ml.artifact import ArtifactError
 from modeling.ml.evaluation import evaluate
 from modeling.ml.slices import Origin, slices
-from modeling.ml.training import Labelled
 from modeling.models import LabelScheme, ModelVersion
 from modeling.services import gate, label_files
 from modeling.services.dataset import gather

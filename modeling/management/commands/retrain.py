@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from modeling.exceptions import ModelingError
 from modeling.management.progress import training_bar
-from modeling.ml.training import TrainingError
+from modeling.ml.arguments import TrainingError
 from modeling.models import LabelScheme
 from modeling.services import retrain, train
 

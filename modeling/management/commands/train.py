@@ -11,9 +11,9 @@ from django.core.management.base import BaseCommand, CommandError
 from ingestion.management.interrupts import stopped_by_signals
 from modeling.exceptions import ModelingError
 from modeling.management.progress import training_bar
+from modeling.ml.arguments import SCHEDULES, TrainingError
 from modeling.ml.artifact import ArtifactError
 from modeling.ml.base_model import BaseModelError
-from modeling.ml.training import SCHEDULES, TrainingError
 from modeling.models import LabelScheme, TrainingRun
 from modeling.services import runs, train
 
