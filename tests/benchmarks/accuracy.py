@@ -39,7 +39,15 @@ POLES = ("negative", "positive")
 PLAIN = TrainingArguments(
     learning_rate=1.5e-4, epochs=2, batch_size=64, class_weights=False, label_smoothing=0.0
 )
-RECIPE = replace(PLAIN, class_weights=True, label_smoothing=0.1)
+RECIPE = TrainingArguments(
+    learning_rate=2e-4,
+    layer_decay=0.9,
+    epochs=2,
+    batch_size=64,
+    # Smoothing makes a model of few epochs less sure than it may be; the temperature does its work.
+    label_smoothing=0.0,
+    freeze_embeddings=False,
+)
 DISTANT = replace(PLAIN, epochs=1, label_smoothing=0.1)
 SEED = 7
 
