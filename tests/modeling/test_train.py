@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from io import StringIO
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -37,7 +38,7 @@ def test_a_training_ends_with_a_registered_champion_and_a_worse_one_is_refused(
     assert run.version == version and version.version == 1
     assert version.metrics["test"]["macro_recall"] > 0.8
     assert version.train_size + version.validation_size + version.test_size == 180
-    _check_registry(version)
+    _check_registry(version, len(run.history))
     assert serving.champion("mood").version == "1"
     assert train.execute(run.pk).version == version
 
@@ -50,7 +51,7 @@ def test_a_training_ends_with_a_registered_champion_and_a_worse_one_is_refused(
     assert Promotion.objects.filter(scheme=labelled).count() == 1
 
 
-def _check_registry(version: ModelVersion) -> None:
+def _check_registry(version: ModelVersion, epochs: int) -> None:
     client = mlflow.MlflowClient()
     alias = client.get_model_version_by_alias("mood", "champion")
     assert int(alias.version) == version.version
@@ -59,7 +60,7 @@ def _check_registry(version: ModelVersion) -> None:
     assert run.data.metrics["test_macro_recall"] == pytest.approx(
         version.metrics["test"]["macro_recall"]
     )
-    assert len(client.get_metric_history(version.run_id, "loss")) == 8
+    assert len(client.get_metric_history(version.run_id, "loss")) == epochs > 2
     names = {item.path for item in client.list_artifacts(version.run_id, "model")}
     assert "model/model.safetensors" in names
 
@@ -119,14 +120,20 @@ def test_a_champion_that_cannot_be_loaded_fails_the_run_instead_of_leaving_it_ru
 
 
 def test_without_auto_promotion_a_good_candidate_waits_for_a_person(
-    labelled: LabelScheme, tiny_settings: Settings, make_version: Callable[..., ModelVersion]
+    labelled: LabelScheme,
+    tiny_settings: Settings,
+    make_version: Callable[..., ModelVersion],
+    tmp_path: Path,
 ) -> None:
     tiny_settings.AUTO_PROMOTE = False
+    file = tmp_path / "labels.csv"
+    file.write_text("text,label\nthe garden wonderful today,positive\n")
     champion = make_version(7, scheme=labelled, stage="champion")
     out = StringIO()
-    call_command("train", "--scheme", "mood", "--json", stdout=out)
+    call_command("train", "--scheme", "mood", "--json", "--data", str(file), stdout=out)
     row = json.loads(out.getvalue())
     assert row["status"] == "succeeded" and row["gate"]["passed"] is True
+    assert row["data"] == "181 texts (180 annotated, 1 of the file)"
     candidate = ModelVersion.objects.get(scheme=labelled, version=row["version"])
     assert candidate.stage == ModelVersion.Stage.CANDIDATE
     assert ModelVersion.objects.champions().get(scheme=labelled) == champion
@@ -142,6 +149,30 @@ def test_while_a_run_is_active_the_command_says_so(own_scheme: LabelScheme) -> N
 def test_with_too_few_labels_the_command_says_how_many_more(own_scheme: LabelScheme) -> None:
     with pytest.raises(CommandError, match="label at least 100 more"):
         call_command("train", "--scheme", "mood")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--data", "nowhere.csv"], "no file nowhere.csv"),
+        (["--epochs", "0"], "epochs must be at least 1"),
+        (["--scheme", "none"], "no scheme has the key"),
+    ],
+)
+def test_wrong_usage_ends_with_code_2(
+    own_scheme: LabelScheme, options: list[str], words: str
+) -> None:
+    with pytest.raises(CommandError, match=words) as raised:
+        call_command("train", *options)
+    assert raised.value.returncode == 2
+
+
+def test_a_teacher_that_is_not_there_fails_the_run(
+    labelled: LabelScheme, tiny_settings: Settings
+) -> None:
+    with pytest.raises(CommandError, match="has no version 9 that could teach"):
+        call_command("train", "--scheme", "mood", "--teacher", "9")
+    assert TrainingRun.objects.get().status == TrainingRun.Status.FAILED
 
 
 def test_only_one_of_many_requests_at_once_is_granted(own_scheme: LabelScheme) -> None:
