@@ -53,10 +53,8 @@ def worker(settings: Settings, database_url: str) -> Iterator[None]:
 
 
 def ended(count: int) -> bool:
-    return not (
-        TrainingRun.objects.filter(status__in=TrainingRun.ACTIVE).exists()
-        or TrainingRun.objects.count() < count
-    )
+    runs = TrainingRun.objects.values_list("status", flat=True)
+    return len(runs) == count and not set(runs) & set(TrainingRun.ACTIVE)
 
 
 def test_labels_become_a_model_that_serves_and_bad_labels_do_not(
