@@ -107,7 +107,7 @@ def test_retraining_that_is_not_needed_says_why(client: Client, champion: ModelV
     assert answer.status_code == 200
     assert answer.json()["status"] == "not_needed"
     trigger = answer.json()["triggers"]["labels"]
-    assert trigger == {"value": 0, "threshold": 200, "fired": False}
+    assert trigger == {"value": 0, "threshold": 200, "fired": False, "unlabelled_posts": 0}
 
 
 def test_forced_retraining_queues_a_run_and_a_second_finds_it(

@@ -157,7 +157,7 @@ def test_the_page_asks_few_queries_however_many_posts(
     client: Client, champion: ModelVersion, django_assert_max_num_queries: Callable
 ) -> None:
     judge(*["the game awful today"] * 40, streams=[make_stream()])
-    with django_assert_max_num_queries(21):
+    with django_assert_max_num_queries(22):
         client.get("/?range=1h", headers=HTML)
 
 

@@ -157,6 +157,7 @@ def test_one_broken_timeline_ends_the_connection(
 ) -> None:
     tape = listen(source(m, "public", "#cats"))
     m.publish("last words")
+    wait_until(lambda: tape.texts == ["last words"])
     m.end(how, "#cats")
     assert isinstance(tape.until_over(), error)
     assert tape.texts == ["last words"]

@@ -193,7 +193,7 @@ def test_evaluate_of_an_altered_version_fails(
 def test_a_quality_report_is_told_in_lines(champion: ModelVersion) -> None:
     Post.objects.create(source="x", external_id="1", text="hi there", created_at=timezone.now())
     run("classify", "--pending")
-    assert run("check_quality", "--hours", "1").startswith("1 posts; ")
+    assert run("check_quality", "--hours", "1").startswith("1 posts, 1 looked at\n")
 
 
 def test_a_forced_retraining_learns_from_the_starter_corpus_and_passes_the_gate_or_not(

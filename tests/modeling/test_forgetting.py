@@ -107,7 +107,7 @@ def test_the_same_text_from_several_posts_names_them_all(own_scheme: LabelScheme
     )
     labels = ["positive", "positive", "positive", "negative"]
     annotate.annotate_many(own_scheme, {p.pk: k for p, k in zip(posts, labels, strict=True)})
-    entries = dataset._annotated(own_scheme).values()
+    entries = dataset._annotated(own_scheme, None).values()
     assert [entry.posts for entry in entries] == [{posts[0].pk, posts[1].pk}]
 
 

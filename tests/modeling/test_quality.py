@@ -34,8 +34,10 @@ WORDS = ("love", "awful", "report", "great", "hate", "opens")
 
 def calm(count: int, first: int = 20_000) -> list[str]:
     """Plain posts of many lengths, all different."""
+    # Numbers without order: those of one call must not tell themselves from another's.
     return [
-        f"the {THINGS[i % 8]} {WORDS[i % 6]} today number {i}" + " and so on" * (i % 5)
+        f"the {THINGS[i % 8]} {WORDS[i % 6]} today number {i * 7919 % 99_991:05}"
+        + " and so on" * (i % 5)
         for i in range(first, first + count)
     ]
 
