@@ -196,6 +196,7 @@ def test_a_quality_report_is_told_in_lines(champion: ModelVersion) -> None:
     assert run("check_quality", "--hours", "1").startswith("1 posts, 1 looked at\n")
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_forced_retraining_learns_from_the_starter_corpus_and_passes_the_gate_or_not(
     make_version: Callable[..., ModelVersion], tiny_settings: Settings
 ) -> None:

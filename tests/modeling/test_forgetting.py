@@ -51,6 +51,7 @@ def test_labels_of_deleted_posts_ask_for_no_training(labelled: LabelScheme) -> N
     assert retrain.evaluate_triggers(labelled)["labels"]["value"] == 175
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_training_writes_down_the_posts_that_it_saw(
     labelled: LabelScheme, tiny_settings: Settings
 ) -> None:

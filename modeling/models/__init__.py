@@ -1,0 +1,33 @@
+"""What posts are judged by (schemes, versions), the judgements (predictions, annotations), and
+the record of training and quality."""
+
+from modeling.models.annotations import Annotation, AnnotationQuerySet
+from modeling.models.predictions import Prediction, PredictionQuerySet
+from modeling.models.quality import QualityReport
+from modeling.models.runs import TrainingRun
+from modeling.models.schemes import Category, LabelScheme
+from modeling.models.versions import (
+    Experiment,
+    ModelVersion,
+    ModelVersionQuerySet,
+    Promotion,
+    PromotionQuerySet,
+    TrainingPost,
+)
+
+__all__ = [
+    "Annotation",
+    "AnnotationQuerySet",
+    "Category",
+    "Experiment",
+    "LabelScheme",
+    "ModelVersion",
+    "ModelVersionQuerySet",
+    "Prediction",
+    "PredictionQuerySet",
+    "Promotion",
+    "PromotionQuerySet",
+    "QualityReport",
+    "TrainingPost",
+    "TrainingRun",
+]

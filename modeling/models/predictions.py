@@ -1,0 +1,67 @@
+"""What versions say of posts."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from ingestion.models import Post
+from modeling.models.schemes import Category, LabelScheme
+from modeling.models.versions import ModelVersion
+
+
+class PredictionQuerySet(models.QuerySet["Prediction"]):
+    def serving(self) -> PredictionQuerySet:
+        """The judgement shown for each post: that of the champion of its time."""
+        return self.filter(is_serving=True)
+
+    def of_current_posts(self) -> PredictionQuerySet:
+        """Of what counts: not of deleted posts, nor of versions that an edit has replaced."""
+        return self.filter(post__deleted_at__isnull=True, post__is_superseded=False)
+
+
+class Prediction(models.Model):
+    """One version's judgement of one post."""
+
+    post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="predictions")
+    scheme = models.ForeignKey(LabelScheme, on_delete=models.PROTECT, related_name="+")
+    model_version = models.ForeignKey(
+        ModelVersion, on_delete=models.PROTECT, related_name="predictions"
+    )
+    category = models.ForeignKey(Category, on_delete=models.PROTECT, related_name="predictions")
+    confidence = models.FloatField(help_text="Probability of the category, 0 to 1.")
+    scores = models.JSONField(help_text="Category key → probability.")
+    is_serving = models.BooleanField(
+        default=True, help_text="Made by the champion; a challenger's are kept beside it."
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = PredictionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["post", "model_version"], name="prediction_once_a_version"
+            ),
+            models.UniqueConstraint(
+                fields=["post", "scheme"],
+                condition=Q(is_serving=True),
+                name="prediction_one_serving",
+            ),
+            models.CheckConstraint(
+                condition=Q(confidence__gte=0, confidence__lte=1),
+                name="prediction_confidence_range",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["category", "-id"], name="prediction_category_newest"),
+            models.Index(fields=["-created_at"], name="prediction_newest"),
+            models.Index(
+                fields=["confidence"], condition=Q(is_serving=True), name="prediction_uncertain"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.post_id}: {self.category_id} ({self.confidence:.2f})"
