@@ -215,6 +215,7 @@ class Reporter:
         self._run = run
         self._watcher = watcher
         self._saved_at = float("-inf")
+        self._latest: tuple[float, str] | None = None
         self._began: tuple[float, float] | None = None
         self.loss: float | None = run.loss
 
@@ -224,12 +225,19 @@ class Reporter:
             self._watcher(share, message)
         if time.monotonic() - self._saved_at >= SAVE_PROGRESS_SECONDS:
             self._save(share, message)
+        else:
+            self._latest = share, message
 
     def phase(self, share: float, message: str) -> None:
         """What begins now: always written."""
         if self._watcher is not None:
             self._watcher(share, message)
         self._save(share, message)
+
+    def flush(self) -> None:
+        """Write what was told since the row was last written."""
+        if self._latest is not None:
+            self._save(*self._latest)
 
     def on_loss(self, loss: float) -> None:
         self.loss = loss
@@ -238,7 +246,7 @@ class Reporter:
         self._write(history=[_epoch(number, epoch) for number, epoch in enumerate(history, 1)])
 
     def _save(self, share: float, message: str) -> None:
-        self._saved_at = time.monotonic()
+        self._saved_at, self._latest = time.monotonic(), None
         self._write(
             progress=share,
             message=message[:500],

@@ -89,14 +89,16 @@ def execute(
     run = runs.take(run_id)
     if run is None:
         return TrainingRun.objects.select_related("scheme", "version").get(pk=run_id)
+    report = runs.Reporter(run, progress)
     try:
         with runs.heartbeat(run):
-            version = run.version or _train(run, runs.Reporter(run, progress), should_stop)
+            version = run.version or _train(run, report, should_stop)
             _judge_and_promote(run, version)
     except runs.RunLost as error:
         logger.warning("%s", error)
         run.refresh_from_db()
     except TrainingInterrupted:
+        report.flush()
         runs.interrupt(run)
     except (KeyboardInterrupt, SystemExit):
         runs.interrupt(run)
