@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, connections, transaction
 from pytest_django.fixtures import Settings
 
-from modeling import registry, serving
+from modeling import registry, serving, tasks
 from modeling.exceptions import GateRefused, ModelingError
 from modeling.models import LabelScheme, ModelVersion, Promotion
 from modeling.services.promote import (
@@ -25,6 +25,7 @@ from modeling.services.promote import (
     sync_alias,
 )
 from modeling.signals import version_promoted
+from tests.conftest import wait_until
 from tests.modeling.threads import at_once
 
 pytestmark = pytest.mark.django_db
@@ -165,6 +166,40 @@ def test_mlflow_mirrors_the_champion(
         promote(make_version(made.version))
     alias = mlflow.MlflowClient().get_model_version_by_alias("sentiment", "champion")
     assert int(alias.version) == made.version
+
+
+@pytest.mark.django_db(transaction=True)
+def test_killed_between_the_row_and_the_alias_the_champion_is_whole_and_the_alias_mended(
+    tiny_model: Any, make_version: Versions, mlflow_store: Settings, manage: Any
+) -> None:
+    import mlflow
+
+    def alias() -> int:
+        found = mlflow.MlflowClient().get_model_version_by_alias("sentiment", "champion")
+        return int(found.version)
+
+    first, second = (
+        registry.register(
+            tiny_model, scheme_key="sentiment", parameters={}, metrics={}, training_run=number
+        ).version
+        for number in (1, 2)
+    )
+    promote(make_version(first))
+    process = manage(
+        *("promote", str(make_version(second).version)),
+        MLFLOW_TRACKING_URI=mlflow_store.MLFLOW_TRACKING_URI,
+        MLFLOW_ARTIFACT_ROOT=mlflow_store.MLFLOW_ARTIFACT_ROOT,
+    )
+    # MLflow takes seconds to import, and is imported after the commit.
+    wait_until(lambda: Promotion.objects.filter(version__version=second).exists(), seconds=60)
+    process.kill()
+    process.communicate()
+    assert ModelVersion.objects.champions().get().version == second
+    assert serving.champion().version == str(second)
+    assert alias() == first
+    tasks.check_retraining()
+    assert alias() == second
+    serving.reset()
 
 
 @pytest.mark.parametrize("address", ["sqlite:///{}/nothing.sqlite3", "http://127.0.0.1:9"])
