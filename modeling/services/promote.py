@@ -18,7 +18,7 @@ from modeling.signals import version_promoted
 logger = logging.getLogger(__name__)
 
 # How often a version is judged anew because the champion changed meanwhile.
-ATTEMPTS = 3
+ATTEMPTS = 10
 
 
 class NothingToRollBack(ModelingError):

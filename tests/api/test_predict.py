@@ -57,7 +57,9 @@ def test_an_explanation_names_the_words_that_decide(client: Client, champion: Mo
     words = answer["explanation"]
     assert [word["word"] for word in words] == text.split()
     assert all(text[word["start"] : word["end"]] == word["word"] for word in words)
-    assert max(words, key=lambda word: word["weight"])["word"] == "wonderful"
+    # All that the tiny model has ever read begins with "the": without it, it is lost.
+    telling = max(words[1:], key=lambda word: word["weight"])
+    assert telling["word"] == "wonderful" and telling["weight"] > 0
     long = post(client, "/predict", {"text": "word " * 500, "explain": True}).json()
     assert len(long["explanation"]) == 64 and long["truncated"] is True
     document = problem(post(client, "/predict/batch", {"texts": ["a"], "explain": True}), 400)
