@@ -50,16 +50,17 @@ def test_a_thousand_texts_are_a_batch(client: Client, champion: ModelVersion) ->
     assert len(answer["predictions"]) == 1000
 
 
-def test_an_explanation_names_the_words_that_decide(client: Client, champion: ModelVersion) -> None:
+def test_an_explanation_tells_what_each_word_does(client: Client, champion: ModelVersion) -> None:
     text = "the food wonderful today"
     answer = post(client, "/predict", {"text": text, "explain": True}).json()
     assert answer["label"] == "positive" and answer["model_version"] == "1"
     words = answer["explanation"]
     assert [word["word"] for word in words] == text.split()
     assert all(text[word["start"] : word["end"]] == word["word"] for word in words)
-    # All that the tiny model has ever read begins with "the": without it, it is lost.
-    telling = max(words[1:], key=lambda word: word["weight"])
-    assert telling["word"] == "wonderful" and telling["weight"] > 0
+    without = post(client, "/predict", {"text": "the food  today"}).json()["scores"]["positive"]
+    drop = answer["scores"]["positive"] - without
+    # What shares a batch moves an int8 score a little.
+    assert words[2]["weight"] == pytest.approx(drop, abs=0.03) and words[2]["weight"] > 0
     long = post(client, "/predict", {"text": "word " * 500, "explain": True}).json()
     assert len(long["explanation"]) == 64 and long["truncated"] is True
     document = problem(post(client, "/predict/batch", {"texts": ["a"], "explain": True}), 400)
