@@ -75,7 +75,8 @@ class Cluster:
 
 def _free_port() -> int:
     """Below those that outgoing connections get: one of these could take it during an outage."""
-    for port in random.sample(range(20_000, 30_000), 100):
+    # Trainings seed `random`: two processes would choose the same one.
+    for port in random.SystemRandom().sample(range(20_000, 30_000), 100):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

@@ -113,6 +113,8 @@ def build(
         "size": len(texts),
         "features": histograms,
         "labels": dict(zip(labels, given.tolist(), strict=True)),
+        # PostgreSQL's jsonb sorts keys, and the order is that of the probabilities.
+        "label_order": list(labels),
         "mean_confidence": float(confidence.mean()),
         "mean_length": float(values[:, 0].mean()),
         "confidence_histogram": drift.confidence_histogram(confidence),

@@ -151,7 +151,7 @@ def _compare_rows(
         return Comparison(NO_REFERENCE, {})
     if len(chosen) < MINIMUM_WINDOW or len(sample) < MINIMUM_REFERENCE:
         return Comparison(TOO_FEW, {})
-    labels = list(champion.reference["labels"])
+    labels = champion.reference.get("label_order") or list(champion.reference["labels"])
     texts = [row.text for row in chosen]
     return compare(
         sample,
