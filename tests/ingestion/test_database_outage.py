@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,15 +32,17 @@ Start = Callable[[], subprocess.Popen[str]]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster() -> Iterator[Cluster]:
     """A cluster of these tests' own, with our tables."""
-    made = Cluster(tmp_path_factory.mktemp("cluster"))
-    made.start()
-    environment = {**os.environ, "DATABASE_URL": made.url}
-    migrate = [sys.executable, "manage.py", "migrate", "-v", "0"]
-    subprocess.run(migrate, cwd=settings.BASE_DIR, env=environment, check=True, timeout=120)
-    yield made
-    made.stop()
+    # Not in pytest's folder: its next session closes that to PostgreSQL's user.
+    with tempfile.TemporaryDirectory(prefix="sentiment-cluster-") as folder:
+        made = Cluster(Path(folder))
+        made.start()
+        environment = {**os.environ, "DATABASE_URL": made.url}
+        migrate = [sys.executable, "manage.py", "migrate", "-v", "0"]
+        subprocess.run(migrate, cwd=settings.BASE_DIR, env=environment, check=True, timeout=120)
+        yield made
+        made.stop()
 
 
 @pytest.fixture
