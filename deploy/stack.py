@@ -56,8 +56,8 @@ PROGRAMS: dict[str, tuple[tuple[str, ...], str]] = {
         ("prometheus-blackbox-exporter", "blackbox_exporter"),
         "prometheus-blackbox-exporter",
     ),
-    # Not in Debian.
-    "grafana": (("grafana",), ""),
+    # Never started here: it is not in Debian, and its folders are the container's.
+    "grafana": ((), ""),
 }
 # Without these there is no stack; without the others it is only watched less.
 NEEDED = ("postgres", "redis", "proxy", "prometheus")
@@ -326,7 +326,7 @@ class Stack:
         found = program(service)
         if found is None:
             _, package = PROGRAMS[service]
-            how = f"apt-get install {package}" if package else "not in Debian"
+            how = f"apt-get install {package}" if package else "not in Debian: start it by hand"
             self.skipped.append(f"{service} ({how})")
             return None
         environment = {**os.environ, **self._environment(service)}
@@ -457,9 +457,6 @@ class Stack:
         process.argv += [
             word.replace("/etc/blackbox", str(ROOT / "deploy/prometheus")) for word in command
         ]
-        if process.service == "grafana":
-            self.skipped.append("grafana (start it by hand: its folders are the container's)")
-            return
         process.argv.append(f"--web.listen-address=127.0.0.1:{self.ports[process.service]}")
 
     # --- Life
@@ -503,9 +500,6 @@ class Stack:
         self.close()
 
     def _start_service(self, service: str) -> None:
-        if service == "grafana" and program("grafana") is None:
-            self._server(service)
-            return
         began = time.monotonic()
         if self._is_app(service):
             started = list(self._app(service))
