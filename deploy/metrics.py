@@ -19,6 +19,7 @@ def main() -> None:
     ProcessCollector(pid=lambda: parent, registry=registry)
     start_http_server(
         int(os.environ["METRICS_PORT"]),
+        # Prometheus asks from another container; outside of one METRICS_HOST names the loopback.
         addr=os.environ.get("METRICS_HOST", "0.0.0.0"),  # noqa: S104
         registry=registry,
     )
