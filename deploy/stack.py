@@ -143,7 +143,7 @@ class Process:
     restarts: int = 0
     handle: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
-    def spawn(self) -> None:
+    def spawn(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             self.handle = subprocess.Popen(
                 self.argv,
@@ -155,6 +155,7 @@ class Process:
                 start_new_session=True,
                 user=self.user,
             )
+        return self.handle
 
     def is_running(self) -> bool:
         return self.handle is not None and self.handle.poll() is None
@@ -173,11 +174,16 @@ class Process:
             self.handle.wait(seconds)
         self.sweep()
 
-    def sweep(self) -> None:
-        """Kill what is left of its process group: a container's processes die with its first."""
+    def kill(self) -> None:
+        """`kill -9`, of all of its process group."""
         if self.handle is not None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.handle.pid, signal.SIGKILL)
+
+    def sweep(self) -> None:
+        """Kill what is left of its process group: a container's processes die with its first."""
+        if self.handle is not None:
+            self.kill()
             self.handle.wait()
 
 
@@ -520,10 +526,8 @@ class Stack:
 
     def _run_once(self, process: Process) -> None:
         """A service that others wait for until it has ended well."""
-        process.spawn()
-        assert process.handle is not None  # noqa: S101
         try:
-            code = process.handle.wait(BOOTSTRAP_SECONDS)
+            code = process.spawn().wait(BOOTSTRAP_SECONDS)
         finally:
             process.sweep()
         if code:
@@ -553,11 +557,8 @@ class Stack:
                             process.spawn()
 
     def kill(self, name: str) -> None:
-        """`kill -9`, of the whole container; it is started again."""
-        process = self.processes[name]
-        assert process.handle is not None  # noqa: S101
-        with suppress(ProcessLookupError):
-            os.killpg(process.handle.pid, signal.SIGKILL)
+        """As `kill -9` of the whole container; it is started again."""
+        self.processes[name].kill()
 
     def stop(self, name: str) -> None:
         """Stop it in good order, and leave it stopped."""
@@ -570,7 +571,6 @@ class Stack:
         """As `kill`, and it stays away."""
         with self._guard:
             self.processes[name].is_wanted = False
-        self.kill(name)
         self.processes[name].sweep()
 
     def start(self, name: str, *, wait: bool = True) -> None:
