@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from django.conf import settings
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Mod
 from django.utils import timezone
 from numpy.typing import NDArray
@@ -311,6 +311,9 @@ def fill_in_truth(scheme: LabelScheme) -> int:
 
 
 def _labels(scheme: LabelScheme, since: datetime) -> list[_Label]:
+    learned_from = TrainingPost.objects.filter(
+        post=OuterRef("post"), version=OuterRef("judge"), split=TrainingPost.Split.TRAIN
+    )
     votes = (
         Annotation.objects.usable()
         .filter(
@@ -319,16 +322,16 @@ def _labels(scheme: LabelScheme, since: datetime) -> list[_Label]:
             post__predictions__is_serving=True,
             post__predictions__created_at__gte=since,
         )
-        .exclude(
-            post__training_posts__version=F("post__predictions__model_version"),
-            post__training_posts__split=TrainingPost.Split.TRAIN,
-        )
+        # Named, so that it is the prediction of the line above: in a condition of its own the same
+        # path would stand for any prediction of the post.
+        .annotate(judge=F("post__predictions__model_version"))
+        .exclude(Exists(learned_from))
         .order_by("-id")
         .values_list(
             "post_id",
             "category_id",
             "post__predictions__category_id",
-            "post__predictions__model_version_id",
+            "judge",
             "post__predictions__created_at",
             "post__predictions__confidence",
         )

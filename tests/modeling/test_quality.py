@@ -20,7 +20,7 @@ from modeling.exceptions import NoChampion
 from modeling.ml import artifact, reference
 from modeling.ml.classifier import SentimentClassifier
 from modeling.ml.embedding import Embedder
-from modeling.models import Category, LabelScheme, ModelVersion, Prediction
+from modeling.models import Category, LabelScheme, ModelVersion, Prediction, TrainingPost
 from modeling.services import classify, quality
 from modeling.services.annotate import annotate
 from tests.conftest import LABELS
@@ -180,6 +180,45 @@ def test_late_labels_are_held_against_the_estimate(
     assert told["estimated_on_labelled"] == pytest.approx(
         report.summary["mean_confidence"], abs=0.1
     )
+
+
+def test_labels_are_held_against_what_served_and_had_not_learned_from_them(
+    watched: ModelVersion,
+    scheme: LabelScheme,
+    make_version: Callable[..., ModelVersion],
+    admin_user: Any,
+) -> None:
+    posts = arrive(calm(20))
+    other = make_version(2)
+    wrong = scheme.categories.last()
+    Prediction.objects.bulk_create(
+        Prediction(
+            post=post,
+            model_version=other,
+            scheme=scheme,
+            category=wrong,
+            confidence=0.4,
+            scores={},
+            is_serving=False,
+        )
+        for post in posts
+    )
+    report = quality.build_report(scheme)
+    for post in posts:
+        annotate(post, post.predictions.serving().get().category, annotator=admin_user)
+    # The other version learned from all of them, the one that serves from the first five.
+    for version, learned in ((other, posts), (watched, posts[:5])):
+        TrainingPost.objects.bulk_create(
+            TrainingPost(version=version, post=post, split=TrainingPost.Split.TRAIN)
+            for post in learned
+        )
+    TrainingPost.objects.bulk_create(
+        TrainingPost(version=watched, post=post, split=TrainingPost.Split.TEST)
+        for post in posts[5:]
+    )
+    quality.fill_in_truth(scheme)
+    report.refresh_from_db()
+    assert (report.accuracy["true"], report.accuracy["labelled"]) == (1.0, 15)
 
 
 def test_the_command_and_the_route_tell_the_same(
