@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.stack import program
+from deploy.stack.programs import program
 
 
 def test_grafana_is_left_out_even_where_it_is_installed(
