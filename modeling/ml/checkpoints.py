@@ -47,10 +47,10 @@ class Checkpoints:
     def due(self) -> bool:
         return time.monotonic() - self._saved_at >= self.every_seconds
 
-    def save(self, checkpoint: Checkpoint, kept: Collection[str] = ()) -> None:
+    def save(self, checkpoint: Checkpoint, kept: Collection[str] = ()) -> bool:
         """Write a checkpoint; the groups named in `kept` are taken over from the last one.
 
-        A disk that is full costs the checkpoint, not the training: it is logged.
+        A disk that is full costs the checkpoint, not the training: it is logged, and False.
         """
         self._saved_at = time.monotonic()
         last = next(self._newest_first(), None)
@@ -67,9 +67,10 @@ class Checkpoints:
         except OSError as error:
             logger.warning("no checkpoint could be written to %s: %s", self.folder, error)
             shutil.rmtree(temporary, ignore_errors=True)
-            return
+            return False
         if last is not None:
             shutil.rmtree(last, ignore_errors=True)
+        return True
 
     def load(self, fingerprint: str) -> Checkpoint | None:
         """The newest whole checkpoint of a training with this fingerprint, or None."""

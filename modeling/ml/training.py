@@ -137,6 +137,8 @@ class _Trainer:
         self.history: list[Epoch] = []
         self.best_epoch = 0
         self.best_weights: dict[str, torch.Tensor] = {}
+        # Whether the newest checkpoint holds these very weights: they need no second writing.
+        self.best_is_saved = False
 
     def run(self) -> TrainingOutcome:
         self._restore()
@@ -223,12 +225,12 @@ class _Trainer:
     def _judge_epoch(self) -> None:
         self.epoch_logits.append(self._logits(self.validation_ids))
         self._note_history()
-        is_best = self.best_epoch == self.epoch
-        if is_best:
+        if self.best_epoch == self.epoch:
             state = self.model.state_dict()
             self.best_weights = {name: value.detach().clone() for name, value in state.items()}
+            self.best_is_saved = False
         self.epoch, self.groups_done, self.losses = self.epoch + 1, 0, 0.0
-        self._checkpoint(best_changed=is_best)
+        self._checkpoint()
         self.watch.on_epoch(self.history)
 
     def _note_history(self) -> None:
@@ -388,7 +390,7 @@ class _Trainer:
             seal.update(self.teacher.tobytes())
         return seal.hexdigest()
 
-    def _checkpoint(self, *, best_changed: bool = False) -> None:
+    def _checkpoint(self) -> None:
         import torch
 
         if self.saved is None:
@@ -402,7 +404,8 @@ class _Trainer:
                 for number, logits in enumerate(self.epoch_logits)
             },
         }
-        if best_changed:
+        kept = ["best"] if self.best_is_saved else []
+        if self.best_weights and not self.best_is_saved:
             tensors["best"] = self.best_weights
         state = {
             "fingerprint": self._fingerprint(),
@@ -412,8 +415,8 @@ class _Trainer:
             "epoch_losses": self.epoch_losses,
             "batch_size": self.batch_size,
         }
-        kept = ["best"] if self.best_weights and not best_changed else []
-        self.saved.save(Checkpoint(state, tensors), kept)
+        if self.saved.save(Checkpoint(state, tensors), kept):
+            self.best_is_saved = bool(self.best_weights)
 
     def _restore(self) -> None:
         if self.saved is None or (last := self.saved.load(self._fingerprint())) is None:

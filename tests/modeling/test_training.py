@@ -339,6 +339,30 @@ def test_a_disk_that_takes_no_checkpoint_does_not_end_the_training(
     assert "no checkpoint could be written" in caplog.text
 
 
+def test_a_disk_that_was_full_when_the_best_epoch_ended_costs_no_weights(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    arguments = quick(tiny_base, epochs=3, learning_rate=3e-3)
+    undisturbed = fine_tune(*data(), LABELS, arguments, tmp_path / "whole")
+    assert undisturbed.best_epoch == 1
+    saved = Checkpoints(tmp_path / "saved")
+    (tmp_path / "full").write_text("nothing can be written here")
+    steps = 0
+
+    def on_loss(loss: float) -> None:
+        nonlocal steps
+        steps += 1
+        # The last step of the second of three epochs, of 12 steps each.
+        saved.folder = tmp_path / ("full" if steps == 24 else "saved")
+
+    watch = Watch(on_loss=on_loss, should_stop=lambda: steps == 30)
+    with pytest.raises(TrainingInterrupted):
+        fine_tune(*data(), LABELS, arguments, tmp_path / "out", saved=saved, watch=watch)
+    outcome = fine_tune(*data(), LABELS, arguments, tmp_path / "out", saved=saved)
+    assert outcome == undisturbed
+    assert digest_of(tmp_path / "out") == digest_of(tmp_path / "whole")
+
+
 ENCODERS = ("distilbert", "roberta", "xlm-roberta")
 
 
