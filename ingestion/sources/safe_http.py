@@ -116,7 +116,9 @@ class Fetch:
         try:
             return self._request(method, url, headers, body)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise _fault(self._ended_because, error) from error
+            # A failed task logs what an error came from, and urllib3 names the whole address there,
+            # which is a secret where it is a webhook's.
+            raise _fault(self._ended_because, error) from None
         finally:
             timer.cancel()
             _current.fetch = None

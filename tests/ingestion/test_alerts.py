@@ -3,6 +3,7 @@
 import email
 import json
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from django.test import Client
 from prometheus_client import REGISTRY
 from pytest_django import Settings
 
-from ingestion.exceptions import NeedsAttention, Unavailable
+from ingestion.exceptions import NeedsAttention, NetworkFault, Unavailable
 from ingestion.models import Alert
 from ingestion.services.alerts import close_alert, deliver, raise_alert
 from ingestion.signals import alert_raised
@@ -195,6 +196,16 @@ def test_what_a_webhook_answers_is_an_error_by_its_kind(
     with pytest.raises(error):
         deliver(alert, "webhook", "posts differ", active=True)
     assert webhook.bodies == []
+
+
+def test_the_address_of_a_webhook_does_not_get_into_the_log(
+    webhook: Receiver, settings: Settings
+) -> None:
+    settings.ALERT_WEBHOOK_URL = webhook.url.replace("http:", "https:")
+    alert = Alert.objects.create(kind="drift", message="posts differ")
+    with pytest.raises(NetworkFault, match="SSL") as caught:
+        deliver(alert, "webhook", "posts differ", active=True)
+    assert "/hook" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_webhook_inside_the_own_network_needs_leave(
