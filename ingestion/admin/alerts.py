@@ -22,6 +22,6 @@ class AlertAdmin(Acts):
     @admin.action(description="Close", permissions=["act"])
     def close(self, request: HttpRequest, queryset: QuerySet[Alert]) -> None:
         by = f"closed by {request.user.get_username()}"
-        chosen = list(queryset.standing())  # type: ignore[attr-defined]
+        chosen = list(Alert.objects.standing().filter(pk__in=queryset))
         count = sum(close_alert(alert.kind, alert.key, by) for alert in chosen)
         self.message_user(request, f"{count} alerts are closed.")
