@@ -65,3 +65,20 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     gone = check(tmp_path, SECRET_KEY_FILE=str(tmp_path / "gone"))
     assert gone.returncode != 0 and "SECRET_KEY_FILE" in gone.stderr
+
+
+def test_health_checks_may_ask_by_the_loopback_whatever_the_site_is_called(tmp_path: Path) -> None:
+    code = (
+        "from django.test import Client; client = Client(); "
+        "print([client.get('/health', headers={'host': host}).status_code "
+        "for host in ('localhost', '127.0.0.1:8000', 'sentiment.example.org', 'example.com')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "manage.py", "shell", "--verbosity", "0", "--command", code],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, "VAR_DIR": str(tmp_path), "ALLOWED_HOSTS": "sentiment.example.org"},
+        capture_output=True,
+        text=True,
+    )
+    # No database is there; the last name is nobody's.
+    assert done.stdout.split() == ["[503,", "503,", "503,", "400]"], done.stderr
