@@ -13,6 +13,8 @@ from urllib.error import HTTPError, URLError
 # Celery beat writes what it has run only every three minutes.
 BEAT_MINUTES = 10
 TIMEOUT_SECONDS = 8
+# What leaves the host may go by HTTP_PROXY; what is asked here stays here.
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def _setting(name: str) -> str:
@@ -25,7 +27,7 @@ def _answers(path: str, port: str) -> str:
     """Empty when it answers with success, else why not."""
     url = f"http://127.0.0.1:{port}{path}"
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS):
+        with OPENER.open(url, timeout=TIMEOUT_SECONDS):
             return ""
     except (HTTPError, URLError, OSError) as error:
         return f"{url}: {error}"
