@@ -33,6 +33,8 @@ REPORTS_PATH = "reports"
 # Tags of a run by which a registration that was cut short is found again.
 TRAINING_RUN_TAG = "training_run"
 INSTALLATION_TAG = "installation"
+# Schemes of a tracking server, rather than of a store that this process opens itself.
+SERVERS = {"http", "https"}
 # What MLflow's store holds of a data set's digest.
 DIGEST_CHARS = 36
 
@@ -74,8 +76,28 @@ def _mlflow() -> Any:
     # MLflow narrates every registration; our own progress says enough.
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    mlflow.set_tracking_uri(settings.MLFLOW_TRACKING_URI)
+    mlflow.set_tracking_uri(_tracking_uri())
     return mlflow
+
+
+def _tracking_uri() -> str:
+    """What MLflow is given. A server's user and password go to its own variables: it would write
+    an address that holds them into every error."""
+    from mlflow import environment_variables as variables
+
+    parts = urlsplit(settings.MLFLOW_TRACKING_URI)
+    if parts.scheme not in SERVERS or parts.username is None:
+        return settings.MLFLOW_TRACKING_URI
+    variables.MLFLOW_TRACKING_USERNAME.set(unquote(parts.username))
+    variables.MLFLOW_TRACKING_PASSWORD.set(unquote(parts.password or ""))
+    return _address()
+
+
+def _address() -> str:
+    """Where MLflow is, without user and password: many may read an error."""
+    uri = settings.MLFLOW_TRACKING_URI
+    secret, at, _ = urlsplit(uri).netloc.rpartition("@")
+    return uri.replace(secret + at, "", 1)
 
 
 @contextmanager
@@ -92,7 +114,7 @@ def _experiment(client: Any, scheme_key: str) -> str:
     """The id of the scheme's experiment, made when it is missing."""
     if found := client.get_experiment_by_name(scheme_key):
         return str(found.experiment_id)
-    remote = urlsplit(settings.MLFLOW_TRACKING_URI).scheme in {"http", "https"}
+    remote = urlsplit(settings.MLFLOW_TRACKING_URI).scheme in SERVERS
     root = None if remote else str(Path(settings.MLFLOW_ARTIFACT_ROOT, scheme_key))
     return str(client.create_experiment(scheme_key, artifact_location=root))
 
@@ -123,7 +145,7 @@ def register(
     marked as failed. Raises RegistryError when MLflow refuses.
     """
     artifact.seal(folder)
-    with _client(f"MLflow at {settings.MLFLOW_TRACKING_URI} refused the model") as client:
+    with _client(f"MLflow at {_address()} refused the model") as client:
         experiment = _experiment(client, scheme_key)
         owner = {} if training_run is None else _owner(training_run)
         if training_run is not None:
@@ -232,7 +254,7 @@ def find_registered(scheme_key: str, training_run: int) -> Registered | None:
 
     Raises RegistryError when MLflow cannot be asked.
     """
-    with _client(f"MLflow at {settings.MLFLOW_TRACKING_URI} cannot be asked") as client:
+    with _client(f"MLflow at {_address()} cannot be asked") as client:
         experiment = client.get_experiment_by_name(scheme_key)
         if experiment is None:
             return None

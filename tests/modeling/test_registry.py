@@ -1,10 +1,14 @@
 """The model registry: a real MLflow store on SQLite and a folder."""
 
+import base64
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
+import traceback
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import mlflow
@@ -139,6 +143,32 @@ def test_an_altered_file_is_not_kept_when_it_is_fetched(
 def test_a_refusal_names_the_registry(folder: Path, mlflow_store: Settings) -> None:
     with pytest.raises(RegistryError, match="sqlite:"):
         registry.register(folder, scheme_key="mood", parameters={}, metrics={"a b:c*": 1.0})
+
+
+def test_a_server_is_told_the_password_and_no_error_tells_it(
+    folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str | None] = []
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append(self.headers["Authorization"])
+            self.send_error(403)
+
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        # Set and taken away again, so that what the registry sets ends with the test.
+        monkeypatch.setenv(name, "")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{server.server_port}"
+        settings.MLFLOW_TRACKING_URI = f"http://ann:s3cr%40t@{host}"
+        with pytest.raises(RegistryError) as raised:
+            registry.register(folder, scheme_key="mood", parameters={}, metrics={})
+        server.shutdown()
+    assert f"MLflow at http://{host} refused the model" in str(raised.value)
+    told = "".join(traceback.format_exception(raised.value))
+    assert "s3cr" not in told and "403" in told
+    assert heard[0] == "Basic " + base64.b64encode(b"ann:s3cr@t").decode()
 
 
 def test_an_alias_of_an_unknown_model_is_refused(mlflow_store: Settings) -> None:
