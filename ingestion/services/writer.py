@@ -227,6 +227,7 @@ class Writer:
         self._is_connected = self._is_replaying = False
         self._covered = self._down_since = None
         self._set_status(changes, Connection.Status.IDLE, "")
+        self.close_alert(f"{self._title} has nothing to follow any more.")
 
     def _count(self, changes: dict[str, Any], name: str, number: int) -> None:
         setattr(self._tally, name, getattr(self._tally, name) + number)

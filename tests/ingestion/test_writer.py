@@ -22,9 +22,9 @@ from ingestion.events import (
     IncomingPost,
     PostDeleted,
 )
-from ingestion.exceptions import Closed
-from ingestion.models import Connection, DeadLetter, Gap, Post, Stream
-from ingestion.services import buffer, streaming
+from ingestion.exceptions import Closed, NeedsAttention, NetworkFault
+from ingestion.models import Alert, Connection, DeadLetter, Gap, Post, Stream
+from ingestion.services import buffer, streaming, writer
 from ingestion.sources import Followed, Resume
 from tests.conftest import wait_until
 from tests.ingestion.factories import incoming, stream
@@ -127,6 +127,29 @@ def test_a_fault_in_a_source_s_own_code_does_not_end_the_stream(
     # It goes on at the cursor, and knows until when nothing is missing.
     assert live.resumed[1].cursor == "c"
     assert live.resumed[1].covered_until is not None
+
+
+def test_people_are_told_of_an_outage_until_it_is_over(
+    run: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "ALERT_SECONDS", 0.1)
+    away: list[Event | Exception] = [NetworkFault("no route")]
+    with run(Scripted([Connected()] + away, *[away] * 100)):
+        wait_until(Alert.objects.standing().exists, 20)
+        Stream.objects.update(is_active=False)
+        wait_until(lambda: not Alert.objects.standing().exists(), 20)
+    alert = Alert.objects.get()
+    assert "is away since" in alert.message and "no route" in alert.message
+    assert alert.closing_message.endswith("has nothing to follow any more.")
+
+
+def test_a_source_that_has_failed_is_told_until_it_streams_again(run: Callable) -> None:
+    with run(Scripted([Connected(), NeedsAttention("the token is wrong")])):
+        wait_until(Alert.objects.standing().exists, 20)
+    assert Alert.objects.get().severity == Alert.Severity.CRITICAL
+    with run(Scripted([Connected()])):
+        wait_until(lambda: not Alert.objects.standing().exists(), 20)
+    assert Alert.objects.get().closing_message.endswith("streams again.")
 
 
 def test_deletions_and_purges_are_honoured_in_order(run: Callable) -> None:
