@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import random
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -282,6 +284,9 @@ class _Label(NamedTuple):
     is_right: bool
 
 
+_moment = attrgetter("created_at")
+
+
 def fill_in_truth(scheme: LabelScheme) -> int:
     """Hold the estimates of late reports against the labels that came in; how many changed.
 
@@ -291,17 +296,17 @@ def fill_in_truth(scheme: LabelScheme) -> int:
     reports = scheme.reports.filter(window_end__gte=timezone.now() - TRUTH_HORIZON)
     oldest = reports.order_by("window_start").first()
     labels = [] if oldest is None else _labels(scheme, oldest.window_start)
+    labels.sort(key=_moment)
     if not labels:
         return 0
     changed = []
     for report in reports.exclude(accuracy={}).only(
         "accuracy", "window_start", "window_end", "model_version_id"
     ):
+        first = bisect_left(labels, report.window_start, key=_moment)
+        last = bisect_right(labels, report.window_end, key=_moment)
         told = [
-            label
-            for label in labels
-            if label.version_id == report.model_version_id
-            and report.window_start <= label.created_at <= report.window_end
+            label for label in labels[first:last] if label.version_id == report.model_version_id
         ]
         if told and (truth := _truth(told)).items() - report.accuracy.items():
             report.accuracy |= truth
