@@ -15,6 +15,16 @@ from modeling.ml.evaluation import Evaluation
 Progress = Callable[[float, str], None]
 
 SCHEDULES = ("linear", "cosine")
+COUNTS = ("max_length", "batch_size", "epochs", "gradient_accumulation_steps")
+# From 0 to 1: shares, and rates of which larger ones teach nothing.
+SHARES = (
+    "learning_rate",
+    "warmup",
+    "layer_decay",
+    "weight_decay",
+    "label_smoothing",
+    "distillation_weight",
+)
 
 
 class TrainingError(ValueError):
@@ -85,9 +95,14 @@ class TrainingArguments:
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise TrainingError(f"no schedule {self.schedule!r}: choose of {', '.join(SCHEDULES)}")
-        for name in ("max_length", "batch_size", "epochs", "gradient_accumulation_steps"):
+        for name in COUNTS:
             if getattr(self, name) < 1:
                 raise TrainingError(f"{name} must be at least 1")
+        for name in SHARES:
+            if not 0 <= getattr(self, name) <= 1:
+                raise TrainingError(f"{name} must lie between 0 and 1")
+        if not self.distillation_temperature > 0:
+            raise TrainingError("distillation_temperature must be above 0")
 
 
 @dataclass

@@ -156,6 +156,8 @@ def test_with_too_few_labels_the_command_says_how_many_more(own_scheme: LabelSch
     [
         (["--data", "nowhere.csv"], "no file nowhere.csv"),
         (["--epochs", "0"], "epochs must be at least 1"),
+        (["--learning-rate", "-1"], "learning_rate must lie between"),
+        (["--layer-decay", "nan"], "layer_decay must lie between"),
         (["--scheme", "none"], "no scheme has the key"),
     ],
 )

@@ -504,7 +504,10 @@ def test_training_ends_when_it_gets_no_better(tiny_base: Path, tmp_path: Path) -
     assert len(outcome.history) == outcome.best_epoch + 3 < 30
 
 
-@pytest.mark.parametrize("values", [{"schedule": "zigzag"}, {"epochs": 0}])
+@pytest.mark.parametrize(
+    "values",
+    [{"schedule": "zigzag"}, {"epochs": 0}, {"warmup": 1.5}, {"distillation_temperature": 0}],
+)
 def test_wrong_arguments_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(TrainingError, match=next(iter(values))):
         TrainingArguments(**values)  # type: ignore[arg-type]
