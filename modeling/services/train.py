@@ -153,9 +153,15 @@ def _train(
     folder = runs.folder_of(run)
     report.phase(0.0, f"training on {dataset.describe()}")
     soft_labels = None
+
+    def while_the_teacher_reads(message: str) -> None:
+        report(0.0, message)
+        if should_stop():
+            raise TrainingInterrupted("stopped while the teacher read")
+
     if teacher := run.options.get("teacher"):
         report.phase(0.0, f"asking the teacher {teacher}")
-        soft_labels = teach.soft_labels(run, dataset, lambda message: report(0.0, message))
+        soft_labels = teach.soft_labels(run, dataset, while_the_teacher_reads)
     trained = folder / "model"
     outcome = fine_tune(
         dataset.train,

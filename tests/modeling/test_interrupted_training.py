@@ -172,6 +172,16 @@ def test_a_worker_that_is_asked_to_end_gives_the_run_back_to_the_queue(
     assert run.status == "interrupted"
 
 
+def test_a_run_stops_while_its_teacher_reads(
+    labelled: LabelScheme, tiny_settings: Settings, tiny_model: Path
+) -> None:
+    run = train.request_training(labelled, options={"teacher": str(tiny_model)})
+    run = train.execute(run.pk, should_stop=lambda: True)
+    assert run.status == "interrupted"
+    # Not at the first step of the training, which a big teacher may be an hour away from.
+    assert run.message.startswith("the teacher has judged") and run.loss is None
+
+
 def test_a_registry_that_is_away_interrupts_the_run_until_it_has_failed_too_often(
     labelled: LabelScheme, tiny_settings: Settings, tmp_path: Path
 ) -> None:
