@@ -56,7 +56,6 @@ def log_training(
     if not is_installed():
         logger.warning("%s; training run %s is not logged there", MISSING, name)
         return False
-    Path(settings.WANDB_DIR).mkdir(parents=True, exist_ok=True)
     message = {
         "project": settings.WANDB_PROJECT,
         "name": name,
@@ -75,6 +74,7 @@ def _send(name: str, message: str) -> bool:
     # The key may come from a file: then the environment does not have it.
     secret = {"WANDB_API_KEY": settings.WANDB_API_KEY} if settings.WANDB_API_KEY else {}
     try:
+        Path(settings.WANDB_DIR).mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
             [sys.executable, "-m", "modeling.wandb_client"],
             input=message,

@@ -59,6 +59,16 @@ def test_what_goes_wrong_is_a_warning(offline: Settings, caplog: pytest.LogCaptu
     assert "nowhere.png" in caplog.text
 
 
+def test_a_folder_that_cannot_be_made_is_a_warning(
+    offline: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("wandb")
+    Path(offline.WANDB_DIR).write_text("a file where the folder should be")
+    with caplog.at_level(logging.WARNING, "modeling"):
+        assert not log()
+    assert "did not take training run mood-3" in caplog.text
+
+
 def test_a_server_that_never_answers_is_given_up(
     settings: Settings,
     tmp_path: Path,
