@@ -156,14 +156,14 @@ def judge(
     """
     left_out = frozenset(learned)
     test, parts = _held_out(dataset, left_out)
-    mine = _probabilities(candidate, test, dataset.labels)
+    mine = probabilities(candidate, test, dataset.labels)
     ours = evaluate(test.labels, mine, dataset.labels, parts)
     hygiene = _hygiene(len(left_out), ours.size, unknown)
     int8 = _int8(candidate, float_form, dataset, test, mine)
     if champion is None:
         note = replace(int8, passed=None)
         return _verdict([hygiene, note], "the first version", {"candidate": ours})
-    others = _probabilities(champion, test, dataset.labels)
+    others = probabilities(champion, test, dataset.labels)
     theirs = evaluate(test.labels, others, dataset.labels, parts)
     truth = np.asarray(test.labels, dtype=np.intp)
     checks = [
@@ -224,11 +224,14 @@ def _held_out(dataset: Dataset, left_out: frozenset[int]) -> tuple[Labelled, lis
     return test, slices(test.texts, origins)
 
 
-def _probabilities(
+def probabilities(
     classifier: SentimentClassifier, data: Labelled, labels: tuple[str, ...]
 ) -> NDArray[np.float64]:
-    # A version may order its outputs in another way than the scheme does now, and never gives a
-    # category that is younger than it.
+    """(n, labels) of the texts, whatever the version's own labels are.
+
+    It may order its outputs in another way than the scheme does now, and never gives a category
+    that is younger than it.
+    """
     given = classifier.predict_proba(data.texts)
     result = np.zeros((len(data), len(labels)))
     for place, label in enumerate(labels):
@@ -298,13 +301,13 @@ def _int8(
         exact = float_form()
     except ArtifactError as error:
         return Check("int8", None, None, INT8_AGREEMENT, f"skipped: {error}")
-    theirs = _probabilities(exact, test, dataset.labels)
+    theirs = probabilities(exact, test, dataset.labels)
     others = dataset.validation
     same = np.concatenate(
         [
             theirs.argmax(axis=1) == mine.argmax(axis=1),
-            _probabilities(exact, others, dataset.labels).argmax(axis=1)
-            == _probabilities(candidate, others, dataset.labels).argmax(axis=1),
+            probabilities(exact, others, dataset.labels).argmax(axis=1)
+            == probabilities(candidate, others, dataset.labels).argmax(axis=1),
         ]
     )
     agreement = float(same.mean())

@@ -95,6 +95,16 @@ def test_evaluate_against_another_version_asks_the_gate(
     assert exit_code("evaluate", "1", "--against", "champion") == 2
 
 
+def test_a_version_older_than_a_category_is_judged_on_it_too(
+    champion: ModelVersion, tmp_path: Path
+) -> None:
+    champion.scheme.categories.create(key="mixed", name="Mixed", position=9)
+    path = tmp_path / "labels.csv"
+    path.write_text("text,label\nthe food awful today,negative\ngood and bad,mixed\n")
+    row = json.loads(run("evaluate", "--data", str(path), "--json"))
+    assert row["accuracy"] == 0.5 and row["per_class"]["mixed"]["recall"] == 0
+
+
 @pytest.mark.parametrize("arguments", [("9", "labels.csv"), ("one", "labels.csv"), ("1", "no.csv")])
 def test_evaluate_refuses_what_is_not_there(
     champion: ModelVersion, labelled_file: Path, arguments: tuple[str, str]
@@ -194,6 +204,16 @@ def test_a_quality_report_is_told_in_lines(champion: ModelVersion) -> None:
     Post.objects.create(source="x", external_id="1", text="hi there", created_at=timezone.now())
     run("classify", "--pending")
     assert run("check_quality", "--hours", "1").startswith("1 posts, 1 looked at\n")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_retraining_whose_encoder_is_not_there_says_so(
+    champion: ModelVersion, settings: Settings, tmp_path: Path
+) -> None:
+    settings.MODEL_NAME = str(tmp_path / "nowhere")
+    with pytest.raises(CommandError, match="nowhere"):
+        run("retrain", "--force")
+    assert TrainingRun.objects.get().status == TrainingRun.Status.FAILED
 
 
 @pytest.mark.django_db(transaction=True)

@@ -59,13 +59,13 @@ class Command(BaseCommand):
 
     def _evaluate(self, version: ModelVersion, options: dict[str, Any]) -> None:
         classifier = serving.load(version)
-        data, origins = _labelled(version, classifier.labels, options)
+        # Of the scheme: it may have a category that is younger than the version.
+        labels = tuple(version.scheme.categories.values_list("key", flat=True))
+        data, origins = _labelled(version, labels, options)
         started = time.perf_counter()
-        probabilities = classifier.predict_proba(data.texts)
+        probabilities = gate.probabilities(classifier, data, labels)
         rate = len(data) / (time.perf_counter() - started)
-        judged = evaluate(
-            data.labels, probabilities, classifier.labels, slices(data.texts, origins)
-        )
+        judged = evaluate(data.labels, probabilities, labels, slices(data.texts, origins))
         if options["json"]:
             row = {"version": version.version, **judged.as_dict(), "texts_per_second": rate}
             self.stdout.write(json.dumps(row))
@@ -102,8 +102,7 @@ def _labelled(
     """The texts to judge on, labelled by places in `labels`, and where they come from."""
     if options["data"] is None:
         dataset = gather(version.scheme)
-        names = [dataset.labels[number] for number in dataset.test.labels]
-        return Labelled(dataset.test.texts, [labels.index(name) for name in names]), dataset.meta
+        return dataset.test, dataset.meta
     rows = label_files.read(
         options["data"], options["text_column"], options["label_column"], labels
     )

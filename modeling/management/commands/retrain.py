@@ -9,6 +9,8 @@ from django.core.management.base import BaseCommand, CommandError
 from modeling.exceptions import ModelingError
 from modeling.management.progress import training_bar
 from modeling.ml.arguments import TrainingError
+from modeling.ml.artifact import ArtifactError
+from modeling.ml.base_model import BaseModelError
 from modeling.models import LabelScheme
 from modeling.services import retrain, train
 
@@ -28,7 +30,7 @@ class Command(BaseCommand):
             try:
                 with training_bar() as progress:
                     status = train.execute(decision.run.pk, progress=progress).status
-            except (ModelingError, TrainingError) as error:
+            except (ModelingError, TrainingError, ArtifactError, BaseModelError, OSError) as error:
                 raise CommandError(str(error)) from error
         if options["json"]:
             row = {
