@@ -44,7 +44,7 @@ class PostQuerySet(models.QuerySet["Post"]):
         """Posts with all of these words, in any order and case; on SQLite parts of words count."""
         if connections[self.db].vendor == "postgresql":
             query = SearchQuery(words, config="simple", search_type="plain")
-            return self.annotate(words=Words("text")).filter(words=query)
+            return self.alias(words=Words("text")).filter(words=query)
         has_all = Q()
         for word in words.split():
             has_all &= Q(text__icontains=word)
