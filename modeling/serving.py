@@ -105,7 +105,9 @@ class _Slot:
     is_watched: bool = False
 
     def is_stale(self) -> bool:
-        return self.served is None or time.monotonic() - self.checked_at > CHECK_SECONDS
+        # What could not be loaded is not tried again by every request that waits for it.
+        is_empty = self.served is None and not self.error
+        return is_empty or time.monotonic() - self.checked_at > CHECK_SECONDS
 
 
 _slots: dict[str, _Slot] = {}
@@ -116,8 +118,9 @@ _watcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="champion")
 def champion(scheme_key: str = LabelScheme.DEFAULT_KEY) -> Served:
     """The champion of a scheme, loaded; looks for a new one at most once a second.
 
-    A new champion that cannot be loaded leaves the old one serving and raises an alert. Raises
-    NoChampion when there is none, ModelUnavailable when the only one cannot be loaded.
+    A new champion that cannot be loaded leaves the old one serving and raises an alert; so does a
+    database that is away, without one. Raises NoChampion when there is none, ModelUnavailable when
+    the only one cannot be loaded.
     """
     slot = _slots.setdefault(scheme_key, _Slot())
     # Who already has a champion goes on with it while another thread loads the next.
@@ -125,6 +128,11 @@ def champion(scheme_key: str = LabelScheme.DEFAULT_KEY) -> Served:
         try:
             if slot.is_stale():
                 _refresh(slot, scheme_key)
+        except DatabaseError as error:
+            if slot.served is None:
+                raise
+            slot.checked_at = time.monotonic()
+            logger.warning("cannot look for a new champion: %s", error)
         finally:
             _lock.release()
     if slot.served is None:
@@ -157,10 +165,9 @@ def _look(scheme_key: str) -> Served:
 def _look_again(slot: _Slot, scheme_key: str) -> None:
     try:
         _look(scheme_key)
-    except DatabaseError as error:
-        # What serves goes on; the next look is a second later.
+    except Exception:  # nobody waits for what comes of this thread
         slot.checked_at = time.monotonic()
-        logger.warning("cannot look for a new champion: %s", error)
+        logger.exception("cannot look for a new champion")
     finally:
         slot.is_watched = False
 
@@ -184,6 +191,8 @@ def _refresh(slot: _Slot, scheme_key: str) -> None:
         fresh = Served(row, load(row))
     except (ArtifactError, RegistryError) as error:
         _note_error(slot, row, scheme_key, error)
+        # To fetch and to verify may have taken longer than until the next look.
+        slot.checked_at = time.monotonic()
         return
     slot.error = ""
     # What stands may be of a process that is gone.

@@ -200,6 +200,18 @@ def live_site(transactional_db: None) -> Iterator[str]:
 
 
 @contextmanager
+def table_away(name: str) -> Iterator[None]:
+    """As if the database were away for whoever asks for this table."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {name} RENAME TO {name}_away")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {name}_away RENAME TO {name}")
+
+
+@contextmanager
 def serve(port: int = 0) -> Iterator[str]:
     """The site on a port of one's own choice, or any free one, until the block ends."""
     import uvicorn

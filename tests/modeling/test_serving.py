@@ -14,6 +14,7 @@ from modeling.exceptions import EngineOverloaded, ModelUnavailable, NoChampion
 from modeling.ml import artifact
 from modeling.ml.base_model import sha256
 from modeling.models import LabelScheme, ModelVersion
+from tests.conftest import table_away
 from tests.modeling.threads import at_once
 
 # Alerts leave after the commit.
@@ -77,6 +78,27 @@ def test_the_only_champion_broken_is_an_error_and_an_alert(
     assert serving.champion().version == "1"
     assert alerts == [("model", True), ("model", False)]
     assert serving.status()["error"] == ""
+
+
+def test_a_champion_that_cannot_be_loaded_is_not_verified_for_every_request(
+    make_version: Callable[..., ModelVersion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_version(1, stage="champion", artifact_digests={"config.json": "0" * 64})
+    hashed: list[Path] = []
+    monkeypatch.setattr(artifact, "sha256", lambda path: hashed.append(path) or sha256(path))
+    for _ in range(3):
+        with pytest.raises(ModelUnavailable, match="version 1 cannot be loaded"):
+            serving.champion()
+    assert len(hashed) == 1
+
+
+def test_a_database_that_is_away_leaves_the_champion_serving(
+    champion: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = serving.champion()
+    monkeypatch.setattr(serving, "CHECK_SECONDS", -1)
+    with table_away("modeling_modelversion"):
+        assert serving.champion() is first
 
 
 def test_a_scheme_without_a_champion_is_told_apart(
