@@ -16,6 +16,7 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
+from django.db import DatabaseError
 from rest_framework.exceptions import (
     APIException,
     MethodNotAllowed,
@@ -31,7 +32,7 @@ from api.authentication import REALM, bearer
 from api.limits import Allowance, take
 from api.middleware import HEADER, use_request_id
 from api.permissions import Scope
-from api.refusals import BodyTooSlow, PayloadTooLarge
+from api.refusals import BodyTooSlow, DatabaseAway, PayloadTooLarge
 from modeling.exceptions import EngineOverloaded, ModelingError
 from modeling.services.classify import Batch, aclassify_texts
 
@@ -116,10 +117,10 @@ async def stream_predictions(scope: Message, receive: Receive, send: Send) -> No
     await _start(send, 200, {**headers, **(allowance.headers() if allowance else {})})
     try:
         await _answer_lines(receive, send)
-    except (ModelingError, TimeoutError) as error:
+    except (ModelingError, TimeoutError, DatabaseError) as error:
         # The status is sent: a last line without a number says why there are no more.
         logger.warning("a stream of predictions ends early: %s", error)
-        said = str(error) or f"Nothing came for {IDLE_SECONDS:.0f} s."
+        said = exceptions.in_words(error) or f"Nothing came for {IDLE_SECONDS:.0f} s."
         await _send_piece(send, json.dumps({"error": said}).encode() + b"\n")
     await send({"type": "http.response.body"})
 
@@ -135,7 +136,10 @@ def _admit(scope: Message) -> Allowance | None:
         request.get_host()
     except SuspiciousOperation as error:
         raise ParseError("The host is not one of ALLOWED_HOSTS.") from error
-    token = bearer(request)
+    try:
+        token = bearer(request)
+    except DatabaseError as error:
+        raise DatabaseAway from error
     if settings.API_REQUIRE_AUTH:
         if token is None:
             raise NotAuthenticated

@@ -18,7 +18,7 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from api.refusals import PayloadTooLarge
+from api.refusals import DatabaseAway, PayloadTooLarge
 from modeling.exceptions import (
     EngineOverloaded,
     GateRefused,
@@ -30,6 +30,7 @@ from modeling.exceptions import (
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = "1"
+SERVER_ERROR = "Something went wrong here; the log says what."
 # Of a request with more mistakes: the rest come to light when these are mended.
 ERRORS_TOLD = 100
 
@@ -79,18 +80,19 @@ def problem_handler(error: Exception, context: dict[str, Any]) -> Response | Non
         code = next((code for kind, code in STATUS_OF if isinstance(error, kind)), None)
         if code is None:
             return None
-        document = problem(code, _in_words(error))
+        document = problem(code, in_words(error))
         if code == status.HTTP_503_SERVICE_UNAVAILABLE:
             headers["Retry-After"] = RETRY_AFTER_SECONDS
     set_rollback()
     return Response(document, status=document["status"], headers=headers, content_type=CONTENT_TYPE)
 
 
-def _in_words(error: Exception) -> str:
+def in_words(error: Exception) -> str:
+    """What the caller is told: of the database nothing but that."""
     if isinstance(error, IntegrityError):
         return "Another request changed this at the same moment: read it again and retry."
     if isinstance(error, DatabaseError):
-        return "The database is unavailable."
+        return DatabaseAway.default_detail
     return str(error)
 
 
@@ -164,4 +166,4 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return problem_response(request, 500, "Something went wrong here; the log says what.")
+    return problem_response(request, 500, SERVER_ERROR)

@@ -8,13 +8,14 @@ body as it came, so that the contract is written once.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import lru_cache
 from typing import Any
 
 import orjson
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
@@ -25,7 +26,7 @@ from django_prometheus.middleware import Metrics
 from rest_framework.exceptions import ParseError
 
 from api import tokens
-from api.exceptions import CONTENT_TYPE, RETRY_AFTER_SECONDS, problem
+from api.exceptions import CONTENT_TYPE, RETRY_AFTER_SECONDS, SERVER_ERROR, problem
 from api.middleware import use_request_id
 from api.models import ApiToken
 from api.parsers import read_json
@@ -33,6 +34,8 @@ from api.serializers import BATCH_LIMIT, TEXT_LIMIT
 from api.views import as_batch_result, as_single_result
 from modeling.exceptions import EngineOverloaded, ModelUnavailable, NoChampion
 from modeling.services import classify
+
+logger = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -65,6 +68,7 @@ class Express:
             await self._django(scope, receive, send)
             return
         started = time.perf_counter()
+        request_id = use_request_id(headers.get(b"x-request-id", b"").decode("latin-1"))
         messages, body = await _read(receive)
         texts = _texts(body, is_single=path in SINGLE) if body is not None else None
         answer = None if texts is None else await _judge(texts, is_single=path in SINGLE)
@@ -72,15 +76,16 @@ class Express:
             await self._django(scope, _replay(messages, receive), send)
             return
         status, content = answer
-        request_id = use_request_id(headers.get(b"x-request-id", b"").decode("latin-1"))
         await _send(send, status, content, request_id)
         self._count(status, "predict" if path in SINGLE else "predict-batch", started)
 
     def _count(self, status: int, view: str, started: float) -> None:
-        """What django-prometheus's middleware counts, of the series that one looks at."""
+        """What django-prometheus counts, of the series that dashboards and alerts look at."""
         seconds = time.perf_counter() - started
         self._metrics.requests_total.inc()
+        self._metrics.requests_by_method.labels(method="POST").inc()
         self._metrics.responses_by_status.labels(status=str(status)).inc()
+        self._metrics.requests_latency_before.observe(seconds)
         self._metrics.requests_latency_by_view_method.labels(view=view, method="POST").observe(
             seconds
         )
@@ -89,6 +94,8 @@ class Express:
 async def _is_plain(scope: Scope, headers: dict[bytes, bytes]) -> bool:
     """Whether nothing but the body remains to be judged."""
     if headers.get(b"content-type", b"").lower() not in JSON or not NOT_PLAIN.isdisjoint(headers):
+        return False
+    if scope["query_string"] or not _takes_json(headers.get(b"accept", b"*/*")):
         return False
     if settings.API_RATE_LIMIT is not None or not _is_allowed_host(headers.get(b"host", b"")):
         return False
@@ -100,10 +107,24 @@ async def _is_plain(scope: Scope, headers: dict[bytes, bytes]) -> bool:
     kind, _, secret = authorization.partition(b" ")
     if kind.lower() != b"bearer":
         return False
-    token = tokens.remembered(secret.decode("latin-1")) or await sync_to_async(tokens.find)(
-        secret.decode("latin-1")
-    )
+    token = await _token(secret.decode("latin-1"))
     return token is not None and token.allows(ApiToken.Scope.PREDICT)
+
+
+def _takes_json(accept: bytes) -> bool:
+    return b"*/*" in accept or b"application/json" in accept
+
+
+async def _token(secret: str) -> ApiToken | None:
+    if (token := tokens.remembered(secret)) is not None:
+        return token
+    try:
+        # Not `sync_to_async`: no request ends in that thread, so that nobody would replace a
+        # connection that the database has closed.
+        return await database_sync_to_async(tokens.find)(secret)
+    except DatabaseError:
+        # Django asks again, and tells it.
+        return None
 
 
 @lru_cache(maxsize=256)
@@ -177,6 +198,9 @@ async def _judge(texts: list[str], *, is_single: bool) -> tuple[int, dict[str, A
         return 503, problem(503, str(error))
     except (NoChampion, ModelUnavailable, DatabaseError):
         return None
+    except Exception:  # what Django would make of it, too
+        logger.exception("a prediction failed")
+        return 500, problem(500, SERVER_ERROR)
     return 200, as_single_result(batch) if is_single else as_batch_result(batch)
 
 

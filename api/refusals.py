@@ -13,6 +13,14 @@ class PayloadTooLarge(APIException):
     default_code = "payload_too_large"
 
 
+class DatabaseAway(APIException):
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = "The database is unavailable."
+    default_code = "database_away"
+    # Seconds, for Retry-After.
+    wait = 1
+
+
 class BodyTooSlow(APIException):
     status_code = status.HTTP_408_REQUEST_TIMEOUT
     default_detail = "The body did not come within 30 s."

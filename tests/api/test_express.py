@@ -11,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from prometheus_client import REGISTRY
 from pytest_django.fixtures import Settings
 
 from api import tokens
@@ -20,6 +22,7 @@ from modeling import serving
 from modeling.exceptions import EngineOverloaded
 from modeling.models import ModelVersion
 from modeling.services.promote import promote
+from tests.conftest import table_away
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -79,6 +82,74 @@ def test_a_token_is_asked_for_and_its_scope_counts(site: str, settings: Settings
     }
     assert ask(site + "/predict", body, Authorization=f"Bearer {secrets['predict']}")[0] == 200
     assert ask(site + "/predict", body, Authorization=f"Bearer {secrets['read']}")[0] == 403
+
+
+def test_a_database_that_is_away_is_told(site: str, settings: Settings) -> None:
+    settings.API_REQUIRE_AUTH = True
+    secret = tokens.issue("a program", [ApiToken.Scope.PREDICT], days=1)[1]
+    with table_away("api_apitoken"):
+        code, headers, document = ask(
+            site + "/predict", {"text": "a"}, Authorization=f"Bearer {secret}"
+        )
+    assert (code, headers["retry-after"]) == (503, "1")
+    assert document["detail"] == "The database is unavailable."
+
+
+def test_a_connection_that_the_database_closed_is_replaced(site: str, settings: Settings) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite closes none")
+    settings.API_REQUIRE_AUTH = True
+    secret = tokens.issue("a program", [ApiToken.Scope.PREDICT], days=1)[1]
+    for _ in range(2):
+        tokens._remembered.clear()
+        bearer = {"Authorization": f"Bearer {secret}"}
+        assert ask(site + "/predict", {"text": "a"}, **bearer)[0] == 200
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+            )
+
+
+def test_another_format_than_json_is_refused_as_ever(site: str) -> None:
+    assert ask(site + "/predict", {"text": "a"}, Accept="application/xml")[0] == 406
+    assert ask(site + "/predict?format=csv", {"text": "a"})[0] == 404
+    for accept in ("*/*", "application/json, text/plain, */*", "application/json"):
+        assert ask(site + "/predict", {"text": "a"}, Accept=accept)[0] == 200
+
+
+def test_what_nobody_foresaw_is_a_problem_and_in_the_log(
+    site: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    serving.champion().engine.close()
+    code, headers, document = ask(site + "/predict", {"text": "a"})
+    assert (code, headers["content-type"]) == (500, "application/problem+json")
+    assert document["status"] == 500
+    assert "EngineClosed" in caplog.text
+
+
+def test_what_dashboards_and_alerts_look_at_is_counted(site: str) -> None:
+    series: list[tuple[str, dict[str, str]]] = [
+        ("django_http_requests_before_middlewares_total", {}),
+        ("django_http_requests_total_by_method_total", {"method": "POST"}),
+        ("django_http_responses_total_by_status_total", {"status": "200"}),
+        ("django_http_requests_latency_including_middlewares_seconds_count", {}),
+        (
+            "django_http_requests_latency_seconds_by_view_method_count",
+            {"view": "predict", "method": "POST"},
+        ),
+    ]
+
+    def counts() -> list[float]:
+        return [REGISTRY.get_sample_value(*one) or 0.0 for one in series]
+
+    before = counts()
+    # By Django, and the short way.
+    for body in ({"text": "a", "all_scores": True}, {"text": "a"}):
+        assert ask(site + "/predict", body)[0] == 200
+        after = counts()
+        assert [new - old for new, old in zip(after, before, strict=True)] == [1] * len(series)
+        before = after
 
 
 def test_a_foreign_host_is_refused(site: str) -> None:

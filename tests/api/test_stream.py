@@ -14,6 +14,7 @@ from pytest_django.fixtures import Settings
 
 from api import asgi, ndjson, tokens
 from modeling.models import ModelVersion
+from tests.conftest import table_away
 
 PATH = "/api/v1/predictions/stream"
 
@@ -124,6 +125,22 @@ def test_who_may_not_stream_is_told_before_sending(
     for scope, expected in (("read", 403), ("predict", 200)):
         _, secret = tokens.issue("test", [scope], days=1)
         assert send(live_site, b'"a"', Authorization=f"Bearer {secret}")[0] == expected
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_is_away_is_told(
+    champion: ModelVersion, live_site: str, settings: Settings
+) -> None:
+    with table_away("modeling_modelversion"):
+        status, _, body = send(live_site, b'"a"')
+    assert status == 200
+    assert lines(body) == [{"error": "The database is unavailable."}]
+    settings.API_REQUIRE_AUTH = True
+    _, secret = tokens.issue("test", ["predict"], days=1)
+    with table_away("api_apitoken"):
+        status, headers, body = send(live_site, b'"a"', Authorization=f"Bearer {secret}")
+    assert (status, headers["Retry-After"]) == (503, "1")
+    assert json.loads(body)["detail"] == "The database is unavailable."
 
 
 @pytest.mark.django_db
