@@ -63,9 +63,20 @@ def calibration_interval(
     return max(0.0, 2 * error - high), max(0.0, 2 * error - low)
 
 
-def paired_counts(
+def paired_draws(
     truth: NDArray[np.intp], first: NDArray[np.intp], second: NDArray[np.intp], labels: int
-) -> Counts:
-    """How many posts of each category two models gave which categories: (true, first, second)."""
-    cells = (truth * labels + first) * labels + second
-    return np.bincount(cells, minlength=labels**3).reshape(labels, labels, labels)
+) -> tuple[Counts, Counts]:
+    """Draws of the same posts for two models: confusion matrices of each, (resamples, k, k).
+
+    Of outcomes (true, first, second) only those that happened are held: all would be k³.
+    """
+    cells, counts = np.unique((truth * labels + first) * labels + second, return_counts=True)
+    drawn = draws(counts)
+    true, mine, other = cells // labels**2, cells // labels % labels, cells % labels
+
+    def confusion(given: NDArray[np.intp]) -> Counts:
+        matrices = np.zeros((len(drawn), labels, labels), dtype=np.int64)
+        np.add.at(matrices, (slice(None), true, given), drawn)
+        return matrices
+
+    return confusion(mine), confusion(other)

@@ -244,9 +244,8 @@ def _macro_recall(
     truth: Classes, mine: Classes, others: Classes, ours: Evaluation, theirs: Evaluation
 ) -> Check:
     """The paired test: both models' outcomes on the same drawn posts."""
-    labels = len(ours.per_class)
-    drawn = bootstrap.draws(bootstrap.paired_counts(truth, mine, others, labels))
-    differences = figures(drawn.sum(axis=3)).macro_recall - figures(drawn.sum(axis=2)).macro_recall
+    drawn, theirs_drawn = bootstrap.paired_draws(truth, mine, others, len(ours.per_class))
+    differences = figures(drawn).macro_recall - figures(theirs_drawn).macro_recall
     difference = ours.macro_recall - theirs.macro_recall
     p_value = float((differences >= 0).mean())
     low, high = bootstrap.interval(differences)

@@ -1,12 +1,14 @@
 """The figures, against scikit-learn and by hand; their intervals against drawing posts."""
 
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
+from modeling.ml import bootstrap
 from modeling.ml.evaluation import evaluate, expected_calibration_error
 from modeling.ml.slices import Origin, slices
 
@@ -90,6 +92,21 @@ def test_five_thousand_posts_are_resampled_in_well_under_a_second() -> None:
     first = evaluate(truth, probabilities, LABELS)
     assert time.process_time() - started < 1
     assert evaluate(truth, probabilities, LABELS) == first
+
+
+def test_two_models_of_many_categories_are_compared_on_the_same_posts_in_little_memory() -> None:
+    generator = np.random.default_rng(0)
+    truth, first, second = generator.integers(0, 60, size=(3, 4000))
+    tracemalloc.start()
+    mine, others = bootstrap.paired_draws(truth, first, second, 60)
+    # The cube of 60 categories, a thousand times, is 1.7 GB.
+    assert tracemalloc.get_traced_memory()[1] < 200e6
+    tracemalloc.stop()
+    assert (mine.sum(axis=2) == others.sum(axis=2)).all() and (mine.sum(axis=(1, 2)) == 4000).all()
+    expected = confusion_matrix(truth, first)
+    assert mine.mean(axis=0).ravel() == pytest.approx(expected.ravel(), abs=0.5)
+    same = bootstrap.paired_draws(truth, first, first, 60)
+    assert (same[0] == same[1]).all()
 
 
 def test_slices_go_by_what_the_posts_are() -> None:
