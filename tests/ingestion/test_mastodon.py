@@ -27,7 +27,8 @@ from ingestion.sources import Resume, create
 from ingestion.sources.mastodon import MastodonSource
 from tests.conftest import wait_until
 from tests.ingestion.mastodon_tape import Listen, Tape, listening, source, stream
-from tests.mastodon_api import MastodonApi, Refusal, rate_limited
+from tests.mastodon_api import MastodonApi
+from tests.mastodon_api_server import Refusal, rate_limited
 
 
 @pytest.fixture

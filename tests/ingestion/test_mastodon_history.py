@@ -20,7 +20,8 @@ from ingestion.sources import mastodon_connection, mastodon_history
 from ingestion.sources.mastodon import MastodonSource
 from tests.conftest import wait_until
 from tests.ingestion.mastodon_tape import Listen, listening, source, stream
-from tests.mastodon_api import MastodonApi, Refusal, rate_limited
+from tests.mastodon_api import MastodonApi
+from tests.mastodon_api_server import Refusal, rate_limited
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from ingestion.models import Connection, Post, Stream
 from ingestion.services import Tally
 from ingestion.sources.mastodon import MastodonSource
 from tests.conftest import wait_until
-from tests.mastodon_api import MastodonApi, Refusal
+from tests.mastodon_api import MastodonApi
+from tests.mastodon_api_server import Refusal
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
