@@ -77,7 +77,7 @@ def test_the_dockerfile_follows_the_rules_of_hadolint() -> None:
 
 
 def test_the_scripts_follow_the_rules_of_shellcheck() -> None:
-    run("shellcheck", "deploy/entrypoint", "deploy/release")
+    run("shellcheck", "deploy/compose", "deploy/entrypoint", "deploy/release")
 
 
 def test_every_yaml_file_is_well_formed() -> None:
