@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 from django.conf import settings
@@ -43,6 +45,11 @@ class Classification:
     truncated: bool
 
 
+def _identity(digests: Mapping[str, str]) -> str:
+    """Of a version's files: its number may be another's in another database on the same Redis."""
+    return blake2b(json.dumps(digests, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
 class Served:
     """A loaded version, ready to classify."""
 
@@ -52,7 +59,7 @@ class Served:
         self.labels = classifier.labels
         self.backend = classifier.backend_name
         size = settings.PREDICTION_CACHE_SIZE
-        namespace = f"{row.pk}:{row.version}:{self.backend}"
+        namespace = f"{_identity(row.artifact_digests)}:{self.backend}"
         self.engine = InferenceEngine(
             classifier,
             workers=classifier.streams,

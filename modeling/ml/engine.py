@@ -222,7 +222,7 @@ class InferenceEngine:
         """Normalise, look up, tokenise; what is unknown joins the rows that wait."""
         try:
             texts = self.classifier.normalise([r.texts[index] for r, index in fresh])
-            known = self._cache.get(texts) if self._cache else [None] * len(texts)
+            known = [None] * len(texts) if self._cache is None else self._cache.get(texts)
             unknown = [place for place, item in enumerate(known) if item is None]
             encoded = self.classifier.tokenise([texts[place] for place in unknown])
         except Exception as error:  # handed to every caller that waits for it

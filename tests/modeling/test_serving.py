@@ -1,11 +1,13 @@
 """The process's engine: loading, failing to load, and what it says of itself."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.test import Client
 
 from ingestion.signals import alert_raised
@@ -99,6 +101,25 @@ def test_a_database_that_is_away_leaves_the_champion_serving(
     monkeypatch.setattr(serving, "CHECK_SECONDS", -1)
     with table_away("modeling_modelversion"):
         assert serving.champion() is first
+
+
+def test_a_version_takes_no_judgement_of_another_that_bore_its_number(
+    champion: ModelVersion, tiny_model: Path, tmp_path: Path, make_version: Callable[..., Any]
+) -> None:
+    if not settings.REDIS_URL:
+        pytest.skip("REDIS_URL is not set")
+    text = f"the food awful {tmp_path}"
+    (before,) = serving.champion().classify([text])
+    # As after a restored backup, or beside another site on the same Redis.
+    folder = shutil.copytree(tiny_model, tmp_path / "other")
+    path = folder / artifact.SETTINGS_FILE
+    path.write_text(json.dumps({**json.loads(path.read_text()), "temperature": 9.0}))
+    ModelVersion.objects.filter(pk=champion.pk).update(
+        artifact_uri=str(folder), artifact_digests=artifact.digests(folder)
+    )
+    serving.reset()
+    (after,) = serving.champion().classify([text])
+    assert after.confidence < before.confidence
 
 
 def test_a_scheme_without_a_champion_is_told_apart(
