@@ -132,7 +132,6 @@ def register(
     parameters: Mapping[str, Any],
     metrics: Mapping[str, float],
     history: Sequence[Mapping[str, float]] = (),
-    tags: Mapping[str, str] | None = None,
     reports: Path | None = None,
     data: DataNote | None = None,
     training_run: int | None = None,
@@ -152,7 +151,7 @@ def register(
             found = _take_up(client, experiment, scheme_key, training_run, folder)
             if found is not None:
                 return found
-        run = client.create_run(experiment, tags={**(tags or {}), **owner})
+        run = client.create_run(experiment, tags=owner)
         run_id = run.info.run_id
         try:
             _log(client, run_id, parameters, metrics, history, data)
@@ -247,21 +246,6 @@ def _give_up(client: Any, run_id: str) -> None:
         client.set_terminated(run_id, "FAILED")
     except MlflowException as error:
         logger.warning("MLflow's run %s stays open: %s", run_id, error)
-
-
-def find_registered(scheme_key: str, training_run: int) -> Registered | None:
-    """The version that a training run has registered already, if it was killed after that.
-
-    Raises RegistryError when MLflow cannot be asked.
-    """
-    with _client(f"MLflow at {_address()} cannot be asked") as client:
-        experiment = client.get_experiment_by_name(scheme_key)
-        if experiment is None:
-            return None
-        for run in _runs_of(client, experiment.experiment_id, training_run):
-            if found := _version_of(client, scheme_key, run):
-                return found
-    return None
 
 
 def _runs_of(client: Any, experiment: str, training_run: int) -> list[Any]:
