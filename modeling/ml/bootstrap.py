@@ -75,8 +75,11 @@ def paired_draws(
     true, mine, other = cells // labels**2, cells // labels % labels, cells % labels
 
     def confusion(given: NDArray[np.intp]) -> Counts:
-        matrices = np.zeros((len(drawn), labels, labels), dtype=np.int64)
-        np.add.at(matrices, (slice(None), true, given), drawn)
-        return matrices
+        place = true * labels + given
+        order = np.argsort(place, kind="stable")
+        places, starts = np.unique(place[order], return_index=True)
+        matrices = np.zeros((len(drawn), labels**2), dtype=np.int64)
+        matrices[:, places] = np.add.reduceat(drawn[:, order], starts, axis=1)
+        return matrices.reshape(-1, labels, labels)
 
     return confusion(mine), confusion(other)
