@@ -13,6 +13,7 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from urllib.error import HTTPError
@@ -74,15 +75,16 @@ class Client:
                 # The answer says why, or ends early.
                 return
 
-        # The service reads on only while its answers are read.
-        threading.Thread(target=send, daemon=True).start()
-        response = connection.getresponse()
-        if response.status != 200:
-            raise Problem(json.loads(response.read()))
-        for line in response:
-            row = json.loads(line)
-            yield Problem({"detail": row["error"]}) if "error" in row else _prediction(row)
-        connection.close()
+        # Whoever reads no further closes the connection, which ends the sending, too.
+        with closing(connection):
+            # The service reads on only while its answers are read.
+            threading.Thread(target=send, daemon=True).start()
+            response = connection.getresponse()
+            if response.status != 200:
+                raise Problem(json.loads(response.read()))
+            for line in response:
+                row = json.loads(line)
+                yield Problem({"detail": row["error"]}) if "error" in row else _prediction(row)
 
     def list(self, resource: str, **filters: Any) -> Iterator[dict[str, Any]]:
         """Every row of `/api/v1/{resource}` that the filters leave, page by page."""
@@ -97,6 +99,7 @@ class Client:
         """Any route; waits and tries again where the service says so (429, 503)."""
         data = None if body is None else json.dumps(body).encode()
         for attempt in range(self.retries + 1):
+            # The scheme is that of the address, which whoever uses the client chooses.
             request = Request(self.address + path, data, self._headers(), method=method)  # noqa: S310
             try:
                 with urlopen(request, timeout=self.timeout) as answer:  # noqa: S310

@@ -2,6 +2,8 @@
 
 import importlib.util
 import sys
+import threading
+from itertools import repeat
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +15,7 @@ from pytest_django.fixtures import Settings
 from api import tokens
 from ingestion.models import Post
 from modeling.models import ModelVersion
+from tests.conftest import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -56,3 +59,18 @@ def test_the_documented_client_works(
     with pytest.raises(documented.Problem) as refused:
         next(documented.Client(live_site).predict_stream(["a"]))
     assert refused.value.status == 401
+
+
+def test_who_reads_no_further_lets_go_of_the_connection(
+    documented: ModuleType, champion: ModelVersion, live_site: str, settings: Settings
+) -> None:
+    settings.API_REQUIRE_AUTH = False
+
+    def senders() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if "(send)" in thread.name]
+
+    stream = documented.Client(live_site).predict_stream(repeat("the food wonderful today"))
+    assert next(stream).label == "positive"
+    assert senders()
+    stream.close()
+    wait_until(lambda: not senders())
