@@ -5,6 +5,7 @@ Minutes of two cores, so only where STACK_TESTS is set: `STACK_TESTS=1 make test
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import time
@@ -59,6 +60,22 @@ def test_a_streamed_post_is_classified_by_a_worker(stack: Stack, api: XApi) -> N
         stored = settle(stack, publisher, 0, 60)
     assert stored is not None and stored.is_whole()
     assert publisher.ids()
+
+
+def test_a_line_is_judged_before_the_next_is_sent(stack: Stack) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", stack.ports["proxy"], timeout=10)
+    connection.putrequest("POST", "/api/v1/predictions/stream")
+    connection.putheader("Content-Type", "application/x-ndjson")
+    connection.putheader("Transfer-Encoding", "chunked")
+    connection.endheaders()
+    answer = None
+    for number in (1, 2):
+        line = b'{"text": "what a wonderful day"}\n'
+        connection.send(b"%x\r\n%s\r\n" % (len(line), line))
+        answer = answer or connection.getresponse()
+        assert json.loads(answer.readline())["line"] == number
+    connection.send(b"0\r\n\r\n")
+    assert answer is not None and answer.read() == b""
 
 
 def test_prometheus_reaches_every_process(stack: Stack) -> None:
