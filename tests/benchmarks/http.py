@@ -47,6 +47,10 @@ BENTO = ("bentoml==1.4.40", "onnxruntime==1.32.0", "tokenizers==0.23.3", "numpy=
 HERE = Path(__file__).parent
 
 
+Bodies = tuple[Callable[[str], Any], Callable[[list[str]], Any]]
+TEXT_OR_TEXTS: Bodies = (lambda text: {"text": text}, lambda texts: {"texts": texts})
+
+
 @dataclass
 class Server:
     name: str
@@ -99,6 +103,18 @@ def running(command: list[str], environment: dict[str, str], log: Path) -> Itera
                 os.killpg(process.pid, signal.SIGKILL)
 
 
+def begin(
+    stack: ExitStack, folder: Path, name: str, command: list[str], environment: dict[str, str],
+    paths: tuple[str, str], bodies: Bodies, token: str = "",
+) -> Server:  # fmt: skip
+    """The server, started on a free port; `paths` take one text and many, made to `bodies`."""
+    log = folder / f"{name}.log"
+    port = str(free_port())
+    process = stack.enter_context(running([*command, "--port", port], environment, log))
+    single, batch = (f"http://127.0.0.1:{port}{path}" for path in paths)
+    return Server(name, process, single, batch, *bodies, log, token)
+
+
 def wait_for(server: Server) -> float:
     """Seconds until the first prediction."""
     started = time.monotonic()
@@ -117,7 +133,6 @@ def wait_for(server: Server) -> float:
 
 
 def service(stack: ExitStack, folder: Path, version: ModelVersion) -> Server:
-    port = free_port()
     environment = {
         **os.environ,
         "VAR_DIR": str(folder / "var"),
@@ -136,20 +151,11 @@ def service(stack: ExitStack, folder: Path, version: ModelVersion) -> Server:
     )
     command = [
         *(sys.executable, "-m", "uvicorn", "sentiment_site.asgi:application", "--lifespan", "off"),
-        *("--port", str(port), "--no-access-log"),
+        "--no-access-log",
     ]
-    process = stack.enter_context(running(command, environment, folder / "service.log"))
-    url = f"http://127.0.0.1:{port}"
-    return Server(
-        "this service",
-        process,
-        f"{url}/predict",
-        f"{url}/predict/batch",
-        lambda text: {"text": text},
-        lambda texts: {"texts": texts},
-        folder / "service.log",
-        json.loads(made.stdout)["token"],
-    )
+    token = json.loads(made.stdout)["token"]
+    paths = ("/predict", "/predict/batch")
+    return begin(stack, folder, "this service", command, environment, paths, TEXT_OR_TEXTS, token)
 
 
 def peer_environment(model: Path) -> dict[str, str]:
@@ -165,23 +171,13 @@ def peer_environment(model: Path) -> dict[str, str]:
 
 
 def fastapi(stack: ExitStack, folder: Path, model: Path) -> Server:
-    port = free_port()
     command = [
         *(sys.executable, "-m", "uvicorn", "tests.benchmarks.peers.fastapi_pipeline:app"),
-        *("--port", str(port), "--workers", str(WORKERS), "--no-access-log"),
+        *("--workers", str(WORKERS), "--no-access-log"),
     ]
+    paths = ("/predict", "/predict/batch")
     environment = peer_environment(model)
-    process = stack.enter_context(running(command, environment, folder / "fastapi.log"))
-    url = f"http://127.0.0.1:{port}"
-    return Server(
-        "FastAPI + pipeline",
-        process,
-        f"{url}/predict",
-        f"{url}/predict/batch",
-        lambda text: {"text": text},
-        lambda texts: {"texts": texts},
-        folder / "fastapi.log",
-    )
+    return begin(stack, folder, "FastAPI + pipeline", command, environment, paths, TEXT_OR_TEXTS)
 
 
 def bento(stack: ExitStack, folder: Path, model: Path) -> Server | None:
@@ -193,23 +189,14 @@ def bento(stack: ExitStack, folder: Path, model: Path) -> Server | None:
         if subprocess.run(pip).returncode:
             print("SKIPPED: BentoML cannot be installed")
             return None
-    port = free_port()
     command = [
         *(str(venv / "bin" / "bentoml"), "serve", "bento_service:Sentiment"),
-        *("--port", str(port), "--working-dir", str(HERE / "peers")),
+        *("--working-dir", str(HERE / "peers")),
     ]
+    bodies: Bodies = (lambda text: {"texts": [text]}, lambda texts: {"texts": texts})
+    paths = ("/predict", "/predict_many")
     environment = peer_environment(model)
-    process = stack.enter_context(running(command, environment, folder / "bentoml.log"))
-    url = f"http://127.0.0.1:{port}"
-    return Server(
-        "BentoML, int8 ONNX",
-        process,
-        f"{url}/predict",
-        f"{url}/predict_many",
-        lambda text: {"texts": [text]},
-        lambda texts: {"texts": texts},
-        folder / "bentoml.log",
-    )
+    return begin(stack, folder, "BentoML, int8 ONNX", command, environment, paths, bodies)
 
 
 def mlflow(stack: ExitStack, folder: Path, model: Path) -> Server:
@@ -231,22 +218,13 @@ def mlflow(stack: ExitStack, folder: Path, model: Path) -> Server:
         check=True,
         capture_output=True,
     )
-    port = free_port()
     command = [
         *(sys.executable, "-m", "mlflow", "models", "serve", "-m", str(packed)),
-        *("--env-manager", "local", "--port", str(port), "--workers", str(WORKERS)),
+        *("--env-manager", "local", "--workers", str(WORKERS)),
     ]
-    process = stack.enter_context(running(command, environment, folder / "mlflow.log"))
-    url = f"http://127.0.0.1:{port}/invocations"
-    return Server(
-        "mlflow models serve",
-        process,
-        url,
-        url,
-        lambda text: {"inputs": [text]},
-        lambda texts: {"inputs": texts},
-        folder / "mlflow.log",
-    )
+    bodies: Bodies = (lambda text: {"inputs": [text]}, lambda texts: {"inputs": texts})
+    paths = ("/invocations", "/invocations")
+    return begin(stack, folder, "mlflow models serve", command, environment, paths, bodies)
 
 
 class Texts:
