@@ -29,15 +29,22 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.sync.server import ServerConnection, serve
 
+from tests.jetstream_events import (
+    ALICE,
+    BOB,
+    FIRST_TIME,
+    POSTS,
+    Happening,
+    as_json,
+    commit_body,
+    info,
+    post_record,
+    rfc3339,
+    tid,
+)
+
 V1 = "/subscribe"
 V2 = "/xrpc/network.bsky.jetstream.subscribeEvents"
-POSTS = "app.bsky.feed.post"
-ALICE = "did:plc:aliceaaaaaaaaaaaaaaaaaaa"
-BOB = "did:plc:bobbbbbbbbbbbbbbbbbbbbbb"
-# Cursors from here on are times.
-FIRST_TIME = 10**15
-
-_TID_DIGITS = "234567abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True)
@@ -48,32 +55,6 @@ class Refusal:
     body: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     how: str = "answer"
-
-
-@dataclass(frozen=True)
-class Happening:
-    """One event, whichever version asks for it."""
-
-    time_us: int
-    seq: int
-    did: str
-    kind: str
-    body: Mapping[str, Any]
-
-    def message(self, version: int) -> bytes:
-        if version == 1:
-            head = {"did": self.did, "time_us": self.time_us, "kind": self.kind}
-            return _json(head | {self.kind: self.body})
-        moment = _rfc3339(self.time_us)
-        head = {
-            "$type": f"network.bsky.jetstream.subscribeEvents#{self.kind}",
-            "seq": self.seq,
-            "did": self.did,
-            "time": moment,
-            "witnessedAt": moment,
-        }
-        body = self.body if self.kind == "commit" else {self.kind: self.body}
-        return _json({"$type": "message", "payload": head | dict(body)})
 
 
 class Wanted:
@@ -168,13 +149,13 @@ class Jetstream:
         """A post is created; returns its address. `record` adds to it or replaces what it has."""
         time_us = self._moment(at)
         rkey = record.pop("rkey", None) or tid(time_us)
-        self._commit(time_us, did, rkey, "create", _record(time_us, text, record))
+        self._commit(time_us, did, rkey, "create", post_record(time_us, text, record))
         return f"at://{did}/{POSTS}/{rkey}"
 
     def update(self, uri: str, text: str, *, at: datetime | None = None, **record: Any) -> None:
         _, _, did, _, rkey = uri.split("/")
         time_us = self._moment(at)
-        self._commit(time_us, did, rkey, "update", _record(time_us, text, record))
+        self._commit(time_us, did, rkey, "update", post_record(time_us, text, record))
 
     def delete(self, uri: str, *, at: datetime | None = None) -> None:
         _, _, did, _, rkey = uri.split("/")
@@ -183,24 +164,24 @@ class Jetstream:
     def account(self, did: str, status: str = "") -> None:
         """The account is active, or what `status` says."""
         time_us = self._moment(None)
-        body = {"active": not status, "did": did, "seq": 1, "time": _rfc3339(time_us)}
+        body = {"active": not status, "did": did, "seq": 1, "time": rfc3339(time_us)}
         self._happen(time_us, did, "account", body | ({"status": status} if status else {}))
 
     def identity(self, did: str, handle: str) -> None:
         time_us = self._moment(None)
-        body = {"did": did, "handle": handle, "seq": 1, "time": _rfc3339(time_us)}
+        body = {"did": did, "handle": handle, "seq": 1, "time": rfc3339(time_us)}
         self._happen(time_us, did, "identity", body)
 
     def like(self, *, did: str = BOB) -> None:
         """Something in another collection."""
         time_us = self._moment(None)
-        body = _commit_body(time_us, tid(time_us), "create", {"$type": "app.bsky.feed.like"})
+        body = commit_body(time_us, tid(time_us), "create", {"$type": "app.bsky.feed.like"})
         self._happen(time_us, did, "commit", body | {"collection": "app.bsky.feed.like"})
 
     def _commit(
         self, time_us: int, did: str, rkey: str, operation: str, record: dict[str, Any] | None
     ) -> None:
-        self._happen(time_us, did, "commit", _commit_body(time_us, rkey, operation, record))
+        self._happen(time_us, did, "commit", commit_body(time_us, rkey, operation, record))
 
     def _moment(self, at: datetime | None) -> int:
         """Times only grow, but for those that a test gives."""
@@ -233,7 +214,7 @@ class Jetstream:
         """
         if how == "too_slow":
             text = "consumer is far behind"
-            self.send(_json({"$type": "error", "error": "ConsumerTooSlow", "message": text}))
+            self.send(as_json({"$type": "error", "error": "ConsumerTooSlow", "message": text}))
             how = "close"
         self._do(how)
 
@@ -333,10 +314,10 @@ class Jetstream:
             return
         is_time = cursor >= FIRST_TIME
         if not is_time and cursor > self.history[-1].seq:
-            yield _info("FutureCursor", "the cursor is beyond the tip")
+            yield info("FutureCursor", "the cursor is beyond the tip")
             return
         if wanted.version == 2 and is_time and cursor < floor.time_us and self._is_lossy(floor):
-            yield _info("OutdatedCursor", f"resumed from {floor.seq}")
+            yield info("OutdatedCursor", f"resumed from {floor.seq}")
         kept = self.history[self.history.index(floor) :]
         past = [e for e in kept if (e.time_us if is_time else e.seq) >= cursor and wanted.has(e)]
         split = max(0, len(past) - self.overtaking)
@@ -386,49 +367,6 @@ def problem(status: int, name: str, message: str) -> Refusal:
     """How version 2 says no."""
     body = json.dumps({"error": name, "message": message})
     return Refusal(status, body, {"Content-Type": "application/json"})
-
-
-def tid(time_us: int) -> str:
-    """A record key or revision made at this time."""
-    number = time_us << 10
-    return "".join(_TID_DIGITS[(number >> shift) & 31] for shift in range(60, -1, -5))
-
-
-def _record(time_us: int, text: object, fields: Mapping[str, Any]) -> dict[str, Any]:
-    record = {"$type": POSTS, "createdAt": _rfc3339(time_us), "langs": ["en"], "text": text}
-    return {key: value for key, value in (record | dict(fields)).items() if value is not None}
-
-
-def _commit_body(
-    time_us: int, rkey: str, operation: str, record: dict[str, Any] | None
-) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "rev": tid(time_us),
-        "operation": operation,
-        "collection": POSTS,
-        "rkey": rkey,
-    }
-    if record is not None:
-        body |= {"record": record, "cid": "bafyreidc6sydkkbchcyg62v77wbhzvb2mvytlmsychqgwf2xoj"}
-    return body
-
-
-def _info(name: str, message: str) -> bytes:
-    kind = "network.bsky.jetstream.subscribeEvents#info"
-    return _json({"$type": "message", "payload": {"$type": kind, "name": name, "message": message}})
-
-
-def _json(value: Any) -> bytes:
-    """As Go writes it."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    for char in "<>&":
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return text.encode(errors="surrogatepass")
-
-
-def _rfc3339(time_us: int) -> str:
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)
-    return f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
 def _texts(files: Sequence[str]) -> Iterator[str]:

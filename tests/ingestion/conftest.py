@@ -11,6 +11,7 @@ import pytest
 from django.db import connections
 from pytest_django import Settings
 
+from ingestion.models import Stream
 from ingestion.services import Tally, gaps, run_stream, upkeep
 from ingestion.sources import LiveSource
 
@@ -58,3 +59,15 @@ def run(
             assert not thread.is_alive()
 
     return running
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    folder = tmp_path / "inbox"
+    (folder / "food").mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def food() -> Stream:
+    return Stream.objects.create(name="Food", source="file", query="food")

@@ -22,7 +22,8 @@ from ingestion.models import Stream
 from ingestion.sources import Resume
 from ingestion.sources.bluesky import BlueskySource
 from ingestion.sources.bluesky_resume import Position, micros
-from tests.jetstream import ALICE, BOB, Jetstream, problem
+from tests.jetstream import Jetstream, problem
+from tests.jetstream_events import ALICE, BOB
 
 E = TypeVar("E", bound=Event)
 

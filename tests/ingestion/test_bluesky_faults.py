@@ -33,7 +33,8 @@ from ingestion.sources import Resume
 from ingestion.sources.bluesky import BlueskySource
 from ingestion.sources.bluesky_hosts import PUBLIC_HOSTS
 from tests.ingestion.test_bluesky import failure, make, open_stream, stream, take, texts
-from tests.jetstream import ALICE, Jetstream, Refusal, problem
+from tests.jetstream import Jetstream, Refusal, problem
+from tests.jetstream_events import ALICE
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from ingestion.sources.bluesky_payload import (
     glance,
     read,
 )
-from tests.jetstream import ALICE, Happening, tid
+from tests.jetstream_events import ALICE, Happening, tid
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 NOON_US = int(NOON.timestamp()) * 1_000_000

@@ -9,7 +9,8 @@ from ingestion.models import Connection, DeadLetter, Gap, Post, Stream
 from ingestion.services import run_stream
 from ingestion.sources.bluesky import BlueskySource
 from tests.conftest import wait_until
-from tests.jetstream import ALICE, BOB, Jetstream, Refusal
+from tests.jetstream import Jetstream, Refusal
+from tests.jetstream_events import ALICE, BOB
 
 pytestmark = pytest.mark.django_db(transaction=True)
 # Where the versions do not differ.
