@@ -66,7 +66,7 @@ def run(out: Any, *, build_model: bool = True) -> None:
 
     Raises ModelingError.
     """
-    print("==> Migrating the database", file=out)
+    print("==> Migrating the database", file=out, flush=True)
     call_command("migrate", verbosity=0, interactive=False)
     create_roles()
     create_schedule()
@@ -101,7 +101,7 @@ def build_starter_model(out: Any) -> ModelVersion:
     champion = ModelVersion.objects.champions().filter(scheme=scheme).first()
     if champion is not None:
         return champion
-    print("==> Building the starter model (once)", file=out)
+    print("==> Building the starter model (once)", file=out, flush=True)
     # An earlier start may have been cut short in the middle of it.
     run = runs.recover_interrupted(scheme) or train.request_training(scheme, reason="starter model")
     with training_bar() as progress:

@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from modeling.ml import hub
 from modeling.ml.artifact import ONNX_FILE, ONNX_INT8_FILE, OPENVINO_FILE, ArtifactError
 
 BACKENDS = ("openvino-int8", "onnx-int8", "onnx", "torch")
@@ -93,7 +94,6 @@ class TorchBackend:
 
     def __init__(self, folder: Path, threads: int) -> None:
         import torch
-        from transformers import AutoModelForSequenceClassification
 
         if threads:
             torch.set_num_threads(threads)
@@ -101,7 +101,8 @@ class TorchBackend:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.float16 if self._device.type == "cuda" else torch.float32
         self._model: Any = (
-            AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype)
+            hub.transformers()
+            .AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype)
             .to(self._device)
             .eval()
         )

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from modeling.ml import hub
 from modeling.ml.arguments import TrainingError
 from modeling.ml.artifact import SETTINGS_FILE
 from modeling.ml.classifier import SentimentClassifier, pad
@@ -47,12 +48,12 @@ class HubTeacher:
 
     def __init__(self, source: str) -> None:
         import torch
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+        library = hub.transformers()
         self._torch = torch
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(source)
-        model: Any = AutoModelForSequenceClassification.from_pretrained(source)
+        self._tokenizer: Any = library.AutoTokenizer.from_pretrained(source)
+        model: Any = library.AutoModelForSequenceClassification.from_pretrained(source)
         self._model = model.to(self._device).eval()
         names = model.config.id2label
         self.labels = tuple(str(names[number]).lower() for number in range(len(names)))

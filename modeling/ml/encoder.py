@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from modeling.ml import base_model
+from modeling.ml import base_model, hub
 from modeling.ml.arguments import TrainingError
 
 if TYPE_CHECKING:
@@ -14,15 +14,14 @@ if TYPE_CHECKING:
 
 def load_encoder(name: str, labels: Sequence[str], device: torch.device) -> tuple[Any, Any]:
     """Tokenizer and an encoder with a new head. Raises TrainingError for one we cannot serve."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-
+    library = hub.transformers()
     source = base_model.resolve(name)
-    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenizer = library.AutoTokenizer.from_pretrained(source)
     if not tokenizer.is_fast:
         raise TrainingError(f"{name} has no fast tokenizer (tokenizer.json): choose another model")
     if tokenizer.pad_token_id is None:
         raise TrainingError(f"the tokenizer of {name} has no padding token: choose another model")
-    config = AutoConfig.from_pretrained(
+    config = library.AutoConfig.from_pretrained(
         source,
         num_labels=len(labels),
         id2label=dict(enumerate(labels)),
@@ -32,7 +31,7 @@ def load_encoder(name: str, labels: Sequence[str], device: torch.device) -> tupl
     for dropout in ("attention_probs_dropout_prob", "attention_dropout"):
         if hasattr(config, dropout):
             setattr(config, dropout, 0.0)
-    model = AutoModelForSequenceClassification.from_pretrained(
+    model = library.AutoModelForSequenceClassification.from_pretrained(
         source,
         config=config,
         # Torch's fused attention is slow backwards in bfloat16 on a CPU.

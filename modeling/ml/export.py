@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from modeling.ml import hub
 from modeling.ml.artifact import ONNX_FILE, ONNX_INT8_FILE, OPENVINO_FILE, ArtifactError
 
 # The largest difference of logits that rounding explains.
@@ -59,12 +60,13 @@ def export_openvino(folder: Path, texts: Sequence[str]) -> None:
 
 def _export_float(folder: Path) -> None:
     import torch
-    from transformers import AutoModelForSequenceClassification
 
     # Eager attention keeps the mask in the graph; fused attention drops it when it is all ones.
-    model = AutoModelForSequenceClassification.from_pretrained(
-        folder, attn_implementation="eager"
-    ).eval()
+    model = (
+        hub.transformers()
+        .AutoModelForSequenceClassification.from_pretrained(folder, attn_implementation="eager")
+        .eval()
+    )
     ids = torch.full((2, 12), 5, dtype=torch.int64)
     mask = torch.ones_like(ids)
     mask[1, 7:] = 0
