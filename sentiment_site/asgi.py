@@ -1,6 +1,7 @@
 """ASGI entry point: HTTP through Django, websockets through Channels."""
 
 import os
+import warnings
 from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
@@ -11,6 +12,9 @@ from django.core.asgi import get_asgi_application
 from django.db import connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sentiment_site.settings")
+
+# Static files come from WhiteNoise as plain iterators. They are small, and read in a thread.
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous")
 
 django = get_asgi_application()
 

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from sentiment_site.views import root
+from sentiment_site.views import favicon, root
 
 admin.site.site_header = "Live sentiment"
 admin.site.site_title = "Live sentiment"
@@ -11,6 +11,7 @@ admin.site.index_title = "Posts, labels and models"
 
 urlpatterns = [
     path("", root, name="home"),
+    path("favicon.ico", favicon),
     path("admin/", admin.site.urls),
     path("", include("api.urls")),
     path("", include("dashboard.urls")),

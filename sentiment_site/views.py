@@ -1,7 +1,9 @@
-"""The root URL: a page for people, JSON for programs."""
+"""The site's own URLs: its root, a page for people and JSON for programs, and its icon."""
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.templatetags.static import static
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.csrf import csrf_exempt
 
@@ -17,3 +19,8 @@ def root(request: HttpRequest) -> HttpResponseBase:
     if isinstance(response, HttpResponse):
         patch_vary_headers(response, ["Accept"])
     return response
+
+
+def favicon(request: HttpRequest) -> HttpResponseBase:
+    """For pages that name no icon: browsers ask for it at the root."""
+    return redirect(static("img/icon.svg"))

@@ -34,3 +34,8 @@ def test_requests_leave_no_connection_to_the_database_behind(
         assert connected() <= before + 1
     finally:
         gc.enable()
+
+
+def test_browsers_find_the_icon(live_site: str, transactional_db: None) -> None:
+    with urllib.request.urlopen(live_site + "/favicon.ico", timeout=30) as answer:
+        assert answer.headers["Content-Type"] == "image/svg+xml"
