@@ -11,7 +11,15 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.filters import OrderingFilter
 from rest_framework.request import Request
 
-from ingestion.models import Alert, DailyUsage, Gap, Post, Stream, source_choices
+from ingestion.models import (
+    Alert,
+    DailyUsage,
+    Gap,
+    Post,
+    Stream,
+    post_source_choices,
+    source_choices,
+)
 from ingestion.models.posts import PostQuerySet
 from modeling.models import (
     Annotation,
@@ -96,7 +104,7 @@ class PostFilter(filters.FilterSet):
         label="current (unless told otherwise) or all",
     )
     stream = filters.ModelChoiceFilter(field_name="streams", queryset=Stream.objects.all())
-    source = filters.ChoiceFilter(choices=source_choices)
+    source = filters.ChoiceFilter(choices=post_source_choices)
     category = filters.CharFilter(method="judged_as", max_length=50, label="what serves says so")
     language = filters.CharFilter(field_name="lang", max_length=16)
     since = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
@@ -131,7 +139,7 @@ class OfPosts(filters.FilterSet):
 
     post = filters.NumberFilter()
     stream = filters.ModelChoiceFilter(field_name="post__streams", queryset=Stream.objects.all())
-    source = filters.ChoiceFilter(field_name="post__source", choices=source_choices)
+    source = filters.ChoiceFilter(field_name="post__source", choices=post_source_choices)
     language = filters.CharFilter(field_name="post__lang", max_length=16)
     category = filters.CharFilter(method="of_category", max_length=50)
     since = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")

@@ -299,6 +299,7 @@ TWITTER_POST_PRICE = env.decimal("TWITTER_POST_PRICE", 0.005, low=0, high=1000)
 TWITTER_BACKFILL_MINUTES = env.integer("TWITTER_BACKFILL_MINUTES", 0, low=0, high=5)
 TWITTER_SEARCH_LAG_SECONDS = env.decimal("TWITTER_SEARCH_LAG_SECONDS", 10, low=0, high=300)
 STORE_RAW_POSTS = env.boolean("STORE_RAW_POSTS")
+STORE_API_TEXTS = env.boolean("STORE_API_TEXTS")
 RSS_POLL_SECONDS = env.decimal("RSS_POLL_SECONDS", 300, low=15, high=86_400)
 # Feeds and the like are addresses that users type: inside the own network only when asked for.
 SOURCES_ALLOW_PRIVATE_ADDRESSES = env.boolean("SOURCES_ALLOW_PRIVATE_ADDRESSES")

@@ -5,11 +5,19 @@ from ingestion.models.collections import RecentSearch, WatchedFile
 from ingestion.models.connections import Connection, ConnectionQuerySet
 from ingestion.models.gaps import DeadLetter, Gap, GapQuerySet
 from ingestion.models.posts import Post, PostQuerySet
-from ingestion.models.sources import ENTRY_POINTS, Source, brought_sources, source_choices
+from ingestion.models.sources import (
+    API,
+    ENTRY_POINTS,
+    Source,
+    brought_sources,
+    post_source_choices,
+    source_choices,
+)
 from ingestion.models.streams import Stream, StreamQuerySet
 from ingestion.models.usage import DailyUsage, MonthlyUsage
 
 __all__ = [
+    "API",
     "Alert",
     "AlertQuerySet",
     "Connection",
@@ -28,5 +36,6 @@ __all__ = [
     "StreamQuerySet",
     "WatchedFile",
     "brought_sources",
+    "post_source_choices",
     "source_choices",
 ]

@@ -10,7 +10,7 @@ from django.db import connections, models
 from django.db.models import F, Func, Q
 from django.utils import timezone
 
-from ingestion.models.sources import source_choices
+from ingestion.models.sources import post_source_choices
 from ingestion.models.streams import Stream
 
 
@@ -60,7 +60,7 @@ class PostQuerySet(models.QuerySet["Post"]):
 class Post(models.Model):
     """One post as its source delivered it. `source` and `external_id` identify it."""
 
-    source = models.CharField(max_length=16, choices=source_choices)
+    source = models.CharField(max_length=16, choices=post_source_choices)
     external_id = models.CharField(max_length=255)
     text = models.TextField()
     lang = models.CharField(max_length=16, blank=True)

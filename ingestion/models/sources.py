@@ -19,6 +19,8 @@ class Source(models.TextChoices):
     FILE = "file", "File"
 
 
+# Not followed by anybody: texts that programs asked about, where they are kept.
+API = "api"
 # A package names its source, and the factory that makes it, under this group.
 ENTRY_POINTS = "live_sentiment.sources"
 
@@ -32,9 +34,14 @@ def brought_sources() -> dict[str, EntryPoint]:
 @lru_cache(maxsize=4)
 def _brought(path: tuple[str, ...]) -> dict[str, EntryPoint]:
     found = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-    return {name: found[name] for name in sorted(found) if name not in Source.values}
+    return {name: found[name] for name in sorted(found) if name not in {*Source.values, API}}
 
 
 def source_choices() -> list[tuple[str, str]]:
     """Our own sources, and those that installed packages bring."""
     return [*Source.choices, *((name, name) for name in brought_sources())]
+
+
+def post_source_choices() -> list[tuple[str, str]]:
+    """Where posts may come from: what can be followed, and the API."""
+    return [*source_choices(), (API, "API")]

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
-from django.db import transaction
+from channels.db import database_sync_to_async
+from django.conf import settings
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from ingestion.services.posts import hold
+from ingestion.services.texts import keep_texts
 from modeling import metrics, selectors, serving
 from modeling.models import Category, LabelScheme, Prediction
 from modeling.serving import Classification, Served
 from modeling.signals import predictions_created
+
+logger = logging.getLogger(__name__)
 
 CHUNK = 256
 
@@ -32,12 +38,14 @@ class Batch:
 def classify_texts(
     texts: Sequence[str], *, channel: str, scheme_key: str = LabelScheme.DEFAULT_KEY
 ) -> Batch:
-    """Judge texts by the champion; nothing is stored.
+    """Judge texts by the champion; nothing is stored, but for `keep`.
 
     `channel` says who asked (api, stream, command, …) in the metrics. Raises NoChampion,
     ModelUnavailable or EngineOverloaded.
     """
-    return _judge(serving.champion(scheme_key), texts, channel)
+    batch = _judge(serving.champion(scheme_key), texts, channel)
+    keep(texts, channel)
+    return batch
 
 
 async def aclassify_texts(
@@ -47,7 +55,23 @@ async def aclassify_texts(
     served = await serving.achampion(scheme_key)
     started = time.perf_counter()
     items = await served.aclassify(texts)
-    return measured(served, items, time.perf_counter() - started, channel)
+    batch = measured(served, items, time.perf_counter() - started, channel)
+    if settings.STORE_API_TEXTS:
+        await database_sync_to_async(keep)(texts, channel)
+    return batch
+
+
+def keep(texts: Sequence[str], channel: str) -> None:
+    """Store what programs ask the API about, where STORE_API_TEXTS is on.
+
+    An answer does not depend on it: what cannot be stored is counted in the log.
+    """
+    if channel != "api" or not settings.STORE_API_TEXTS:
+        return
+    try:
+        keep_texts(texts)
+    except DatabaseError as error:
+        logger.error("%d texts of the API could not be stored: %s", len(texts), error)
 
 
 def _judge(served: Served, texts: Sequence[str], channel: str) -> Batch:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from modeling import serving
 from modeling.models import LabelScheme
-from modeling.services.classify import Batch, measured
+from modeling.services.classify import Batch, keep, measured
 
 # Each is one more text for the model.
 WORD_LIMIT = 64
@@ -38,6 +38,7 @@ def explain_text(
         [text, *(text[: word.start()] + text[word.end() :] for word in words)]
     )
     batch = measured(served, [whole], time.perf_counter() - started, channel)
+    keep([text], channel)
     return batch, [
         Influence(
             word=word.group(),
