@@ -65,6 +65,7 @@ class ApiTokenAdmin(admin.ModelAdmin):
         self, request: HttpRequest, obj: ApiToken, form: forms.ModelForm, change: bool
     ) -> None:
         secret = obj.draw_secret()
+        # Nobody is in the admin without an account; Django types allow for it.
         obj.created_by = request.user  # type: ignore[assignment]
         super().save_model(request, obj, form, change)
         shown = format_html("Copy the token now, it is not shown again: <code>{}</code>", secret)
@@ -73,5 +74,6 @@ class ApiTokenAdmin(admin.ModelAdmin):
     @admin.action(description="Revoke", permissions=["change"])
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
         ids = list(queryset.values_list("pk", flat=True))
+        # As above.
         count = tokens.revoke(ids, by=request.user)  # type: ignore[arg-type]
         self.message_user(request, f"{count} tokens revoked.")

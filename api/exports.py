@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from io import StringIO
 from typing import Any
@@ -21,7 +22,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 Row = Mapping[str, Any]
 
 
-class Export(BaseRenderer):
+class Export(BaseRenderer, ABC):
     """A format that a list streams in; problems stay JSON."""
 
     charset = "utf-8"
@@ -29,8 +30,9 @@ class Export(BaseRenderer):
     def render(self, data: Any, *args: Any, **kwargs: Any) -> bytes:
         return bytes(JSONRenderer().render(data, *args, **kwargs))
 
+    @abstractmethod
     def write(self, chunks: Iterable[list[Row]]) -> Iterator[bytes]:
-        raise NotImplementedError
+        """The file's bytes, piece by piece."""
 
 
 class NDJSONExport(Export):

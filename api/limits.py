@@ -53,6 +53,7 @@ class RateLimit(BaseThrottle):
         allowance = take(request._request, token)
         if allowance is None:
             return True
+        # Where the middleware looks for it.
         request._request.allowance = allowance  # type: ignore[attr-defined]
         self._wait = allowance.seconds
         return not allowance.is_spent

@@ -54,6 +54,7 @@ class MayWrite(IsAllowed):
         is_settled = not settings.API_REQUIRE_AUTH or isinstance(request.auth, ApiToken)
         if request.method in SAFE_METHODS or is_settled:
             return True
+        # Every view that is guarded so names one.
         return bool(request.user.has_perm(view.write_permission))  # type: ignore[attr-defined]
 
 
@@ -90,5 +91,6 @@ def may_scrape(request: HttpRequest) -> bool:
         return True
     if "X-Forwarded-For" in request.headers:
         return False
+    # Of no network: a socket file has no address.
     address = ip_address(request.META.get("REMOTE_ADDR") or "0.0.0.0")  # noqa: S104
     return any(address in network for network in settings.METRICS_NETWORKS)

@@ -80,6 +80,7 @@ class TokenScheme(OpenApiAuthenticationExtension):
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
         scheme: dict[str, Any] = build_bearer_security_scheme_object(
             header_name="Authorization",
+            # A word of RFC 6750, no secret.
             token_prefix="Bearer",  # noqa: S106
         )
         return {**scheme, "description": "Made by `manage.py create_token`, or in the admin."}

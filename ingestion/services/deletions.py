@@ -68,6 +68,7 @@ def _ask(
     if not asked:
         return 0
     gone = source.gone(list(asked))
+    # Whoever can look posts up is a source, and has a name.
     name = source.name  # type: ignore[attr-defined]
     Post.objects.filter(pk__in=asked.values()).update(checked_at=now)
     if is_counted:

@@ -100,6 +100,7 @@ class Reading:
 
     def close(self) -> None:
         if self._handle >= 0:
+            # A generator, typed as what it yields.
             self._records.close()  # type: ignore[attr-defined]
             os.close(self._handle)
             self._handle = -1

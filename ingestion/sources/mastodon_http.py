@@ -31,6 +31,7 @@ class Session(requests.Session):
         # Until when nothing may be asked, in Unix seconds.
         self.closed_until = 0.0
 
+    # Mastodon.py names each of the options; we pass on what it gives.
     def request(  # type: ignore[override]
         self, method: str, url: str, **options: Any
     ) -> requests.Response:

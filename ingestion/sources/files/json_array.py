@@ -59,6 +59,7 @@ class _Array:
     def _find_element(self) -> bool:
         """Go on to where the next element begins; False where the array ends."""
         while True:
+            # It always matches, if only nothing.
             self._drop(_GAP.match(self._data).end())  # type: ignore[union-attr]
             if self._data:
                 return not self._data.startswith(b"]")

@@ -41,6 +41,7 @@ def opened(path: Path, place: Place) -> Iterator[io.BufferedReader]:
     with ExitStack() as stack:
         try:
             place.raw = _raw(path, stack)
+            # Any binary file will do; its type asks for a raw one.
             buffered = io.BufferedReader(place.raw, BLOCK)  # type: ignore[type-var]
             head = buffered.peek(4)[:4]
             place.is_packed = is_packed(head)
