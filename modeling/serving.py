@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -67,17 +68,20 @@ class Served:
             on_batch=metrics.BATCH_SIZE.observe,
         )
 
-    def classify(self, texts: Sequence[str]) -> list[Classification]:
-        """Judge raw texts, in order. Raises EngineOverloaded when too many wait already."""
-        return self._read(self._submit(texts).result())
+    def classify(self, texts: Sequence[str], patience: float = math.inf) -> list[Classification]:
+        """Judge raw texts, in order. Raises EngineOverloaded when too many wait already, or for
+        longer than `patience` seconds."""
+        return self._read(self._submit(texts, patience).result())
 
-    async def aclassify(self, texts: Sequence[str]) -> list[Classification]:
+    async def aclassify(
+        self, texts: Sequence[str], patience: float = math.inf
+    ) -> list[Classification]:
         """As `classify`, for event loops: no thread waits."""
-        return self._read(await asyncio.wrap_future(self._submit(texts)))
+        return self._read(await asyncio.wrap_future(self._submit(texts, patience)))
 
-    def _submit(self, texts: Sequence[str]) -> Future[Judged]:
+    def _submit(self, texts: Sequence[str], patience: float) -> Future[Judged]:
         try:
-            return self.engine.submit(texts)
+            return self.engine.submit(texts, patience)
         except EngineBusy as error:
             raise EngineOverloaded(str(error)) from error
         finally:

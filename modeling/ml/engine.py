@@ -3,13 +3,16 @@
 Callers hand in texts and wait, in a thread or on an event loop. Worker threads normalise and
 tokenise what has come, answer from the cache what was judged before, and form batches of like
 length under a token budget. Requests take turns, so that those which arrive together run together
-and a big one does not starve a small one. An idle engine waits for nothing.
+and a big one does not starve a small one. An idle engine waits for nothing. Who cannot wait long is
+refused at once when the last turn would come too late.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
+import time
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -31,10 +34,12 @@ PADDING_TOKENS = 32
 PADDING_SHARE = 0.12
 # English text has about four characters a token.
 CHARACTERS_A_TOKEN = 4
+# How much of the pace that is reckoned with is the newest batch's.
+NEWEST_SHARE = 0.1
 
 
 class EngineBusy(RuntimeError):
-    """More texts wait than the engine accepts: try again later."""
+    """More texts wait than the engine accepts, or the caller has time for: try again later."""
 
 
 class EngineClosed(RuntimeError):
@@ -65,10 +70,11 @@ class Judged:
 _Key = tuple[int, int]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Request:
     texts: Sequence[str]
-    cost: int
+    # Tokens of each text, as estimated from its characters.
+    costs: list[int]
     result: NDArray[np.float64]
     truncated: list[bool]
     # Texts that are not judged yet, and those of them that are in no batch yet.
@@ -80,6 +86,9 @@ class _Request:
     prepared: int = 0
     # Keys of its rows that may still wait.
     keys: list[_Key] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.cost = self.cost_left = sum(self.costs)
 
 
 @dataclass
@@ -120,6 +129,9 @@ class InferenceEngine:
         self._idle = 0
         self._queued = 0
         self._queued_tokens = 0
+        self._active: set[_Request] = set()
+        # Seconds that a worker takes for a token while more wait; 0 until it is known.
+        self._pace = 0.0
         self._closed = False
         self._changed = threading.Condition()
         self._workers = [
@@ -134,23 +146,24 @@ class InferenceEngine:
         """Texts that wait for a batch."""
         return self._queued
 
-    def predict(self, texts: Sequence[str]) -> Judged:
+    def predict(self, texts: Sequence[str], patience: float = math.inf) -> Judged:
         """Probabilities of `texts`, in order; blocks until they are there.
 
-        Raises EngineBusy when the queue is full, EngineClosed after `close`.
+        Raises EngineBusy when the queue is full, or others would be judged for longer than
+        `patience` seconds first; EngineClosed after `close`.
         """
-        return self.submit(texts).result()
+        return self.submit(texts, patience).result()
 
-    async def apredict(self, texts: Sequence[str]) -> Judged:
+    async def apredict(self, texts: Sequence[str], patience: float = math.inf) -> Judged:
         """As `predict`, without blocking the event loop."""
-        return await asyncio.wrap_future(self.submit(texts))
+        return await asyncio.wrap_future(self.submit(texts, patience))
 
-    def submit(self, texts: Sequence[str]) -> Future[Judged]:
+    def submit(self, texts: Sequence[str], patience: float = math.inf) -> Future[Judged]:
         """Queue `texts` and return at once. Raises as `predict`."""
         limit = self.classifier.settings.max_length
         request = _Request(
             texts=texts,
-            cost=sum(min(2 + len(text) // CHARACTERS_A_TOKEN, limit) for text in texts),
+            costs=[min(2 + len(text) // CHARACTERS_A_TOKEN, limit) for text in texts],
             result=np.zeros((len(texts), len(self.classifier.labels))),
             truncated=[False] * len(texts),
             unfinished=len(texts),
@@ -159,7 +172,7 @@ class InferenceEngine:
         # From here on nobody can cancel it, so that setting the result cannot fail.
         request.future.set_running_or_notify_cancel()
         if texts:
-            self._enqueue(request)
+            self._enqueue(request, patience)
         else:
             request.future.set_result(Judged(request.result, []))
         return request.future
@@ -172,16 +185,32 @@ class InferenceEngine:
         for worker in self._workers:
             worker.join()
 
-    def _enqueue(self, request: _Request) -> None:
+    def _enqueue(self, request: _Request, patience: float) -> None:
         with self._changed:
             if self._closed:
                 raise EngineClosed("the inference engine is shut down")
             if self._queued_tokens and self._queued_tokens + request.cost > self._queue_limit:
                 raise EngineBusy(f"{self._queued} texts are waiting already")
+            if self._comes_after(request, patience):
+                raise EngineBusy(
+                    f"{self._queued} texts are waiting already: more than {patience:.1f} s of work"
+                )
             self._unprepared.append(request)
+            self._active.add(request)
             self._queued += len(request.texts)
             self._queued_tokens += request.cost
             self._changed.notify()
+
+    def _comes_after(self, request: _Request, seconds: float) -> bool:
+        """Whether the request's last turn is further away than that, as things stand.
+
+        Until then each of the others has had as many turns as it, or all that it needs.
+        """
+        a_token = self._pace / len(self._workers)
+        if self._queued_tokens * a_token <= seconds:
+            return False
+        ahead = sum(min(other.cost_left, request.cost) for other in self._active)
+        return ahead * a_token > seconds
 
     def _run(self) -> None:
         while True:
@@ -192,6 +221,7 @@ class InferenceEngine:
                     self._idle += 1
                     self._changed.wait()
                     self._idle -= 1
+                started = time.perf_counter()
                 fresh = self._take_unprepared()
                 if fresh and self._unprepared:
                     self._changed.notify()
@@ -199,10 +229,18 @@ class InferenceEngine:
                 self._prepare(fresh)
             with self._changed:
                 batch = self._next_batch()
-                if self._order:
+                is_busy = bool(self._order)
+                if is_busy:
                     self._changed.notify()
             if batch:
                 self._execute(batch)
+            if batch and is_busy:
+                self._note_pace(batch, time.perf_counter() - started)
+
+    def _note_pace(self, batch: list[_Row], seconds: float) -> None:
+        pace = seconds / sum(row.request.costs[row.index] for row in batch)
+        with self._changed:
+            self._pace += (pace - self._pace) * (NEWEST_SHARE if self._pace else 1)
 
     def _take_unprepared(self) -> list[tuple[_Request, int]]:
         """Texts to tokenise, from every request in turn; a big one goes last again."""
@@ -247,8 +285,8 @@ class InferenceEngine:
             for (request, index), found in zip(fresh, known, strict=True):
                 if found is not None:
                     request.result[index], request.truncated[index] = found
-                    hits.append(request)
-            self._left_the_queue(hits)
+                    hits.append((request, index))
+            self._left_the_queue([request for request, _ in hits])
         self._finish(hits)
 
     def _next_batch(self) -> list[_Row]:
@@ -312,7 +350,7 @@ class InferenceEngine:
         self._on_batch(len(batch))
         for row, values in zip(batch, probabilities, strict=True):
             row.request.result[row.index] = values
-        self._finish([row.request for row in batch])
+        self._finish([(row.request, row.index) for row in batch])
         if self._cache is not None:
             self._cache.put(
                 [
@@ -321,12 +359,13 @@ class InferenceEngine:
                 ]
             )
 
-    def _finish(self, requests: list[_Request]) -> None:
-        """One text of each is judged."""
+    def _finish(self, judged: list[tuple[_Request, int]]) -> None:
+        """These texts of these requests are judged."""
         ended = []
         with self._changed:
-            for request in requests:
+            for request, index in judged:
                 request.unfinished -= 1
+                request.cost_left -= request.costs[index]
                 if not request.unfinished and not request.is_over:
                     self._end(request)
                     ended.append(request)
@@ -351,4 +390,5 @@ class InferenceEngine:
 
     def _end(self, request: _Request) -> None:
         request.is_over = True
+        self._active.discard(request)
         self._queued_tokens -= request.cost

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from modeling.signals import predictions_created
 logger = logging.getLogger(__name__)
 
 CHUNK = 256
+# Who asks for the judgement of a text waits for it. Longer than so many seconds behind others is
+# too long: better refused at once, and asked again.
+PATIENCE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ def classify_texts(
     `channel` says who asked (api, stream, command, …) in the metrics. Raises NoChampion,
     ModelUnavailable or EngineOverloaded.
     """
-    batch = _judge(serving.champion(scheme_key), texts, channel)
+    batch = _judge(serving.champion(scheme_key), texts, channel, PATIENCE_SECONDS)
     keep(texts, channel)
     return batch
 
@@ -54,7 +58,7 @@ async def aclassify_texts(
     """As `classify_texts`, for event loops: no thread waits."""
     served = await serving.achampion(scheme_key)
     started = time.perf_counter()
-    items = await served.aclassify(texts)
+    items = await served.aclassify(texts, PATIENCE_SECONDS)
     batch = measured(served, items, time.perf_counter() - started, channel)
     if settings.STORE_API_TEXTS:
         await database_sync_to_async(keep)(texts, channel)
@@ -74,9 +78,9 @@ def keep(texts: Sequence[str], channel: str) -> None:
         logger.error("%d texts of the API could not be stored: %s", len(texts), error)
 
 
-def _judge(served: Served, texts: Sequence[str], channel: str) -> Batch:
+def _judge(served: Served, texts: Sequence[str], channel: str, patience: float = math.inf) -> Batch:
     started = time.perf_counter()
-    items = served.classify(texts)
+    items = served.classify(texts, patience)
     return measured(served, items, time.perf_counter() - started, channel)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from modeling import serving
 from modeling.models import LabelScheme
-from modeling.services.classify import Batch, keep, measured
+from modeling.services.classify import PATIENCE_SECONDS, Batch, keep, measured
 
 # Each is one more text for the model.
 WORD_LIMIT = 64
@@ -35,7 +35,7 @@ def explain_text(
     started = time.perf_counter()
     # In one call, so that one version judges them all.
     whole, *without = served.classify(
-        [text, *(text[: word.start()] + text[word.end() :] for word in words)]
+        [text, *(text[: word.start()] + text[word.end() :] for word in words)], PATIENCE_SECONDS
     )
     batch = measured(served, [whole], time.perf_counter() - started, channel)
     keep([text], channel)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -114,6 +115,37 @@ def test_over_the_bound_the_caller_is_told(gate: Gate) -> None:
     gate.opened.set()
     first.join(10)
     assert engine.predict(["four"]).probabilities.shape == (1, 3)
+    engine.close()
+
+
+class Slow(Gate):
+    """Takes a hundredth of a second for a text."""
+
+    def probabilities(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+        time.sleep(len(rows) / 100)
+        return super().probabilities(rows)
+
+
+def test_who_cannot_wait_so_long_is_told_at_once(tiny_model: object) -> None:
+    slow = Slow(tiny_model, "onnx", 1)  # type: ignore[arg-type]
+    slow.opened, slow.batches = threading.Event(), []
+    slow.opened.set()
+    engine = InferenceEngine(slow, batch_limit=8)
+    engine.predict(["one more"] * 40)
+    slow.opened.clear()
+    # Eight tenths of a second of work.
+    big = engine.submit(["one more"] * 80)
+    with pytest.raises(EngineBusy, match=r"more than 0\.4 s"):
+        engine.submit(["one more"] * 80, patience=0.4)
+    # A few texts have their turn sooner, and who has time waits.
+    accepted = [engine.submit(["one more"] * 2, patience=0.4), engine.submit(["one more"] * 80)]
+    # Two texts' worth of each before the one; of each forty before the next forty.
+    with pytest.raises(EngineBusy):
+        engine.submit(["one more"] * 40, patience=0.4)
+    slow.opened.set()
+    for request in [big, *accepted]:
+        request.result(10)
+    assert engine.predict(["one more"] * 80, patience=0.4).probabilities.shape == (80, 3)
     engine.close()
 
 
