@@ -11,6 +11,7 @@ BENCHMARKS = {
     "jetstream": "tests.benchmarks.jetstream",
     "engine": "tests.benchmarks.engine",
     "http": "tests.benchmarks.http",
+    "overload": "tests.benchmarks.overload",
     "throughput": "tests.benchmarks.throughput",
     "soak": "tests.benchmarks.soak",
 }

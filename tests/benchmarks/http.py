@@ -64,7 +64,12 @@ class Server:
 
     def peak_megabytes(self) -> float:
         """Peak resident memory of the process and all that it started, together."""
-        return sum(map(_peak, _tree(self.process.pid))) / 1024
+        return sum(_kilobytes(pid, "VmHWM") for pid in _tree(self.process.pid)) / 1024
+
+
+def resident_megabytes(root: int) -> float:
+    """Resident memory now of a process and all that it started."""
+    return sum(_kilobytes(pid, "VmRSS") for pid in _tree(root)) / 1024
 
 
 def _tree(root: int) -> list[int]:
@@ -75,9 +80,9 @@ def _tree(root: int) -> list[int]:
     return found
 
 
-def _peak(pid: int) -> int:
+def _kilobytes(pid: int, name: str) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
-    return next((int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line), 0)
+    return next((int(line.split()[1]) for line in status.splitlines() if name in line), 0)
 
 
 def free_port() -> int:
@@ -132,14 +137,16 @@ def wait_for(server: Server) -> float:
     raise SystemExit(f"{server.name} does not answer:\n{server.log.read_text()[-2000:]}")
 
 
-def service(stack: ExitStack, folder: Path, version: ModelVersion) -> Server:
+def service(
+    stack: ExitStack, folder: Path, version: ModelVersion, workers: int = WORKERS
+) -> Server:
     environment = {
         **os.environ,
         "VAR_DIR": str(folder / "var"),
         "DATABASE_URL": f"sqlite:///{folder}/db.sqlite3",
         "SECRET_KEY": settings.SECRET_KEY,
         "API_REQUIRE_AUTH": "1",
-        "WEB_CONCURRENCY": str(WORKERS),
+        "WEB_CONCURRENCY": str(workers),
         "ENV_FILE": os.devnull,
     }
     clone_champion(version, environment)
