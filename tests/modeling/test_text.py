@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modeling.ml import text
 from modeling.ml.text import digest, normalise, words
 
 
@@ -58,6 +59,13 @@ TYPED = st.text(max_size=200) | PIECES
 def test_normalising_twice_changes_nothing(raw: str, emoji_as_words: bool) -> None:
     once = normalise(raw, emoji_as_words=emoji_as_words)
     assert normalise(once, emoji_as_words=emoji_as_words) == once
+
+
+@settings(derandomize=True, max_examples=1000)
+@given(st.text("x:=;^<_-TD'()3/oc|[] .", max_size=12))
+def test_no_emoticon_is_missed_by_the_first_look(raw: str) -> None:
+    if not text._MAYBE_EMOTICON.search(raw):
+        assert text._EMOTICON_AT_BOUNDARY.search(raw) is None
 
 
 @pytest.mark.parametrize("layer", ["amp;", ":D", "👒:)", "a", "#"])
