@@ -2,9 +2,11 @@
 
 Callers hand in texts and wait, in a thread or on an event loop. Worker threads normalise and
 tokenise what has come, answer from the cache what was judged before, and form batches of like
-length under a token budget. Requests take turns, so that those which arrive together run together
-and a big one does not starve a small one. An idle engine waits for nothing. Who cannot wait long is
-refused at once when the last turn would come too late.
+length under a token budget. Requests come in the order in which they would end if all that wait
+were served at the same time, each at its share (fair queueing: Demers, Keshav & Shenker 1989):
+equals as they came, small ones before big ones, big ones before small ones that come much later.
+An idle engine waits for nothing. Who cannot wait long is refused at once where the turn would come
+too late.
 """
 
 from __future__ import annotations
@@ -14,10 +16,10 @@ import math
 import threading
 import time
 from bisect import bisect_left, insort
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import Protocol
 
 import numpy as np
@@ -86,6 +88,8 @@ class _Request:
     prepared: int = 0
     # Keys of its rows that may still wait.
     keys: list[_Key] = field(default_factory=list)
+    # When it would end, in the engine's virtual time; then a number that nobody else has.
+    turn: tuple[float, int] = (0.0, 0)
 
     def __post_init__(self) -> None:
         self.cost = self.cost_left = sum(self.costs)
@@ -121,8 +125,9 @@ class InferenceEngine:
         self._queue_limit = queue_limit
         self._cache = cache
         self._on_batch = on_batch or (lambda size: None)
-        self._unprepared: deque[_Request] = deque()
-        self._prepared: deque[_Request] = deque()
+        # Heaps, the next one first.
+        self._unprepared: list[tuple[tuple[float, int], _Request]] = []
+        self._prepared: list[tuple[tuple[float, int], _Request]] = []
         self._order: list[_Key] = []
         self._rows: dict[_Key, _Row] = {}
         self._sequence = 0
@@ -130,6 +135,9 @@ class InferenceEngine:
         self._queued = 0
         self._queued_tokens = 0
         self._active: set[_Request] = set()
+        # Tokens that each request has had by now, if it was there all the time.
+        self._virtual_time = 0.0
+        self._requests = 0
         # Seconds that a worker takes for a token while more wait; 0 until it is known.
         self._pace = 0.0
         self._closed = False
@@ -191,25 +199,24 @@ class InferenceEngine:
                 raise EngineClosed("the inference engine is shut down")
             if self._queued_tokens and self._queued_tokens + request.cost > self._queue_limit:
                 raise EngineBusy(f"{self._queued} texts are waiting already")
+            self._requests += 1
+            request.turn = (self._virtual_time + request.cost, self._requests)
             if self._comes_after(request, patience):
                 raise EngineBusy(
                     f"{self._queued} texts are waiting already: more than {patience:.1f} s of work"
                 )
-            self._unprepared.append(request)
+            heappush(self._unprepared, (request.turn, request))
             self._active.add(request)
             self._queued += len(request.texts)
             self._queued_tokens += request.cost
             self._changed.notify()
 
     def _comes_after(self, request: _Request, seconds: float) -> bool:
-        """Whether the request's last turn is further away than that, as things stand.
-
-        Until then each of the others has had as many turns as it, or all that it needs.
-        """
+        """Whether those whose turn is before the request's take longer than that."""
         a_token = self._pace / len(self._workers)
         if self._queued_tokens * a_token <= seconds:
             return False
-        ahead = sum(min(other.cost_left, request.cost) for other in self._active)
+        ahead = sum(other.cost_left for other in self._active if other.turn < request.turn)
         return ahead * a_token > seconds
 
     def _run(self) -> None:
@@ -243,17 +250,18 @@ class InferenceEngine:
             self._pace += (pace - self._pace) * (NEWEST_SHARE if self._pace else 1)
 
     def _take_unprepared(self) -> list[tuple[_Request, int]]:
-        """Texts to tokenise, from every request in turn; a big one goes last again."""
+        """Texts to tokenise, in the order of the requests' turns."""
         taken: list[tuple[_Request, int]] = []
         while self._unprepared and len(taken) < PREPARED_AT_ONCE:
-            request = self._unprepared.popleft()
+            _, request = self._unprepared[0]
             if request.is_over:
+                heappop(self._unprepared)
                 continue
             first = request.prepared
             request.prepared = min(len(request.texts), first + PREPARED_AT_ONCE - len(taken))
             taken += [(request, index) for index in range(first, request.prepared)]
-            if request.prepared < len(request.texts):
-                self._unprepared.append(request)
+            if request.prepared == len(request.texts):
+                heappop(self._unprepared)
         return taken
 
     def _prepare(self, fresh: list[tuple[_Request, int]]) -> None:
@@ -275,7 +283,7 @@ class InferenceEngine:
                 if request.is_over:
                     continue
                 if not request.keys:
-                    self._prepared.append(request)
+                    heappush(self._prepared, (request.turn, request))
                 self._sequence += 1
                 key = (len(item.ids), self._sequence)
                 insort(self._order, key)
@@ -331,14 +339,14 @@ class InferenceEngine:
                 self._queued -= 1
 
     def _anchor(self) -> _Key | None:
-        """A waiting row of the request that has waited longest for a turn."""
+        """A waiting row of the request whose turn it is."""
         while self._prepared:
-            request = self._prepared.popleft()
+            _, request = self._prepared[0]
             while request.keys and request.keys[-1] not in self._rows:
                 request.keys.pop()
             if request.keys:
-                self._prepared.append(request)
                 return request.keys[-1]
+            heappop(self._prepared)
         return None
 
     def _execute(self, batch: list[_Row]) -> None:
@@ -366,6 +374,7 @@ class InferenceEngine:
             for request, index in judged:
                 request.unfinished -= 1
                 request.cost_left -= request.costs[index]
+                self._virtual_time += request.costs[index] / max(len(self._active), 1)
                 if not request.unfinished and not request.is_over:
                     self._end(request)
                     ended.append(request)
