@@ -1,5 +1,6 @@
--- Posts the bodies of a file, one after the other; prints what the table needs.
-local bodies, at = {}, 0
+-- Posts the bodies of a file, one after the other; prints what the table needs. Who is told to come
+-- back later does so, as any decent client.
+local bodies, at, wait = {}, 0, 0
 
 function init(arguments)
   for line in io.lines(arguments[1]) do bodies[#bodies + 1] = line end
@@ -11,6 +12,17 @@ end
 function request()
   at = at % #bodies + 1
   return wrk.format(nil, nil, nil, bodies[at])
+end
+
+function response(status, headers)
+  local later = headers["retry-after"] or headers["Retry-After"]
+  if later then wait = tonumber(later) * 1000 end
+end
+
+function delay()
+  local milliseconds = wait
+  wait = 0
+  return milliseconds
 end
 
 function done(summary, latency)
