@@ -46,7 +46,11 @@ class OnnxBackend:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
+                str(path),
+                options,
+                providers=["CPUExecutionProvider"],
+                # Fused with the addition before it, the normalisation takes longer than both.
+                disabled_optimizers=["SkipLayerNormFusion"],
             )
         except Exception as error:  # onnxruntime raises classes of its own that share no base
             raise ArtifactError(f"{path} cannot be loaded: {error}") from error

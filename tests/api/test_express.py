@@ -159,7 +159,7 @@ def test_a_foreign_host_is_refused(site: str) -> None:
 def test_a_full_queue_is_told_at_once(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     served = serving.champion()
 
-    def refuse(texts: list[str]) -> None:
+    def refuse(texts: list[str], patience: float) -> None:
         raise EngineOverloaded("7 texts are waiting already")
 
     monkeypatch.setattr(served, "_submit", refuse)
