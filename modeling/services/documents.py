@@ -12,9 +12,10 @@ from modeling import registry, tracking
 from modeling.ml import artifact, card, environment, plots
 from modeling.ml.arguments import TrainingOutcome
 from modeling.ml.evaluation import Evaluation, Probabilities
-from modeling.models import TrainingRun
+from modeling.models import ModelVersion, TrainingRun
 from modeling.services.dataset import Dataset, counts
 
+CALIBRATION_FILE = "calibration.json"
 FIGURES = ("accuracy", "macro_f1", "macro_recall", "ece")
 
 
@@ -53,9 +54,27 @@ def write_reports(
     plots.draw_reliability(bins, folder / "calibration.png")
     confusion = {"labels": dataset.labels, "counts": judged.confusion}
     _write(folder / "confusion_matrix.json", confusion)
-    _write(folder / "calibration.json", [asdict(item) for item in bins])
+    _write(folder / CALIBRATION_FILE, [asdict(item) for item in bins])
     _write(folder / "evaluation.json", judged.as_dict())
     _write(folder / "environment.json", environment.describe())
+
+
+def calibration_bins(dataset: Dataset, probabilities: Probabilities) -> list[dict[str, Any]]:
+    """Confidence against accuracy on the test set, a bin of confidence each."""
+    return [asdict(item) for item in plots.reliability(dataset.test.labels, probabilities)]
+
+
+def calibration_of(version: ModelVersion) -> list[dict[str, Any]]:
+    """A version's `calibration_bins`; of one from before they were kept on the row, those beside
+    its files where these lie on this machine. Empty when nobody knows them."""
+    if "calibration" in version.metrics:
+        return list(version.metrics["calibration"])
+    folder = registry.folder_of(version.artifact_uri, version.artifact_digests)
+    try:
+        text = (folder.parent / registry.REPORTS_PATH / CALIBRATION_FILE).read_text("utf-8")
+        return list(json.loads(text))
+    except (OSError, ValueError):
+        return []
 
 
 def write_card(

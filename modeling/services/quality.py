@@ -7,7 +7,7 @@ import random
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -65,10 +65,14 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """A window against a reference. `verdict` is ok, drift, too_few or no_reference."""
+    """A window against a reference. `verdict` is ok, drift, too_few or no_reference.
+
+    `means` gives the mean of each feature and of confidence: in the reference, in the window.
+    """
 
     verdict: str
     statistics: Mapping[str, drift.Statistic]
+    means: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def has_drift(self) -> bool:
@@ -102,7 +106,10 @@ def build_report(scheme: LabelScheme, *, window: timedelta = DEFAULT_WINDOW) -> 
         window_start=start,
         window_end=end,
         post_count=in_window.count(),
-        statistics={name: _as_json(entry) for name, entry in compared.statistics.items()},
+        statistics={
+            name: _as_json(entry, compared.means.get(name))
+            for name, entry in compared.statistics.items()
+        },
         summary={**_summary(rows, champion.reference), "verdict": compared.verdict, **problem},
         accuracy=estimate(sample, np.array([row.confidence for row in rows]), compared),
         has_drift=compared.has_drift,
@@ -175,15 +182,17 @@ def compare(
     reference's."""
     own = dict(zip(features.NAMES, sample.features.T, strict=True))
     theirs = dict(zip(features.NAMES, values.T, strict=True))
+    own["confidence"], theirs["confidence"] = sample.probabilities.max(axis=1), confidence
     statistics = drift.compare(
-        {**own, "confidence": sample.probabilities.max(axis=1)},
-        {**theirs, "confidence": confidence},
+        own,
+        theirs,
         (sample.probabilities.argmax(axis=1), labels),
         None if vectors is None else (sample.embeddings, vectors),
         limits=drift.Limits(psi=settings.DRIFT_PSI_THRESHOLD),
     )
     found = any(entry.is_drift for entry in statistics.values())
-    return Comparison("drift" if found else "ok", statistics)
+    means = {name: (float(own[name].mean()), float(theirs[name].mean())) for name in own}
+    return Comparison("drift" if found else "ok", statistics, means)
 
 
 def estimate(
@@ -220,7 +229,7 @@ def _distrust(compared: Comparison) -> str:
     return ""
 
 
-def _as_json(entry: drift.Statistic) -> dict[str, Any]:
+def _as_json(entry: drift.Statistic, means: tuple[float, float] | None) -> dict[str, Any]:
     shown: dict[str, Any] = {
         entry.kind: round(entry.value, 4),
         "threshold": round(entry.threshold, 4),
@@ -229,6 +238,8 @@ def _as_json(entry: drift.Statistic) -> dict[str, Any]:
     }
     if entry.jensen_shannon is not None:
         shown["jensen_shannon"] = round(entry.jensen_shannon, 4)
+    if means is not None:
+        shown["reference_mean"], shown["window_mean"] = (round(mean, 4) for mean in means)
     return shown
 
 

@@ -248,6 +248,7 @@ def _register(
         metrics={
             "test": judged.as_dict(),
             "validation": outcome.validation.as_dict() if outcome.validation else {},
+            "calibration": documents.calibration_bins(dataset, probabilities),
         },
         parameters=parameters,
         reference=picture,
