@@ -1,7 +1,13 @@
 """Routes of the API; each answers with and without a trailing slash."""
 
+from csp.constants import UNSAFE_INLINE
+from csp.decorators import csp_update
 from django.urls import include, path, re_path
-from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
+from drf_spectacular.views import (
+    SpectacularAPIView,
+    SpectacularRedocView,
+    SpectacularSwaggerSplitView,
+)
 from rest_framework.routers import DefaultRouter
 
 from api import resources, sources, views
@@ -25,6 +31,11 @@ router.register("experiments", resources.ExperimentViewSet)
 router.register("reports", resources.QualityReportViewSet)
 router.register("alerts", resources.AlertViewSet)
 
+# Redoc writes its styles into the page, and searches in a worker.
+redoc = csp_update({"style-src": [UNSAFE_INLINE], "worker-src": ["blob:"]})(
+    SpectacularRedocView.as_view(url_name="schema")
+)
+
 urlpatterns = [
     re_path(r"^predict/?$", views.PredictView.as_view(), name="predict"),
     re_path(r"^predict/batch/?$", views.PredictBatchView.as_view(), name="predict-batch"),
@@ -34,8 +45,8 @@ urlpatterns = [
     re_path(r"^health/?$", views.HealthView.as_view(), name="health"),
     re_path(r"^metrics/?$", views.metrics, name="metrics"),
     re_path(r"^schema/?$", SpectacularAPIView.as_view(), name="schema"),
-    re_path(r"^docs/?$", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
-    re_path(r"^docs/redoc/?$", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
+    re_path(r"^docs/?$", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    re_path(r"^docs/redoc/?$", redoc, name="redoc"),
     # Before the router, which would take `stream` for a prediction's id.
     re_path(
         r"^api/v1/predictions/stream/?$", views.PredictStreamView.as_view(), name="predict-stream"

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import dj_database_url
+from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from sentiment_site import env
@@ -65,6 +66,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "corsheaders",
+    "csp",
     "channels",
     "django_celery_beat",
     "django_prometheus",
@@ -79,6 +81,7 @@ MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "api.middleware.request_id",
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     # Pads what it compresses by a random length against BREACH; Django masks CSRF tokens, too.
     "django.middleware.gzip.GZipMiddleware",
@@ -245,6 +248,24 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE_SITE els
 SECURE_REDIRECT_EXEMPT = [r"^health/?$", r"^metrics/?$"]
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+# Only what the site itself serves runs; `docs/running.md` says why each exception is there.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF, NONCE],
+        "style-src": [SELF],
+        # Plotly's export, Swagger UI's and the admin's icons.
+        "img-src": [SELF, "data:", "blob:"],
+        "font-src": [SELF],
+        # The websocket too: to browsers of today, ws: and wss: of the own host are 'self'.
+        "connect-src": [SELF],
+        "manifest-src": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+        "base-uri": [NONE],
+        "object-src": [NONE],
+    },
+}
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 # --- API --------------------------------------------------------------------------------------
@@ -284,6 +305,16 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
+    # What is sent has no ids and times; what is answered has all fields.
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "SourceEnum": "ingestion.models.sources.source_choices",
+        "PostSourceEnum": "ingestion.models.sources.post_source_choices",
+    },
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "api.examples.add_examples",
+    ],
 }
 
 # --- Sources ----------------------------------------------------------------------------------
