@@ -56,6 +56,15 @@ class NewestFirst(CursorPagination):
     def get_previous_link(self) -> str | None:
         return self._link(self._rows[0], True) if self._rows and self._has_previous else None
 
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Of a page, in OpenAPI 3.1's words: the framework's are those of 3.0."""
+        link = {"type": ["string", "null"], "format": "uri"}
+        return {
+            "type": "object",
+            "required": ["next", "previous", "results"],
+            "properties": {"next": link, "previous": link, "results": schema},
+        }
+
     def _link(self, row: Model, is_backward: bool) -> str:
         value = getattr(row, self._order.lstrip("-"))
         position = json.dumps([value, row.pk, int(is_backward)], default=str)

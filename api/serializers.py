@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.fields import empty
 
@@ -81,6 +82,7 @@ class PredictOptions(StrictSerializer):
     )
 
 
+@extend_schema_serializer(component_name="Predict")
 class PredictRequest(PredictOptions):
     text = TextField()
     explain = serializers.BooleanField(
@@ -88,6 +90,7 @@ class PredictRequest(PredictOptions):
     )
 
 
+@extend_schema_serializer(component_name="Batch")
 class BatchRequest(PredictOptions):
     texts = serializers.ListField(
         child=TextField(), min_length=1, max_length=BATCH_LIMIT, allow_empty=False
@@ -102,6 +105,7 @@ class BatchRequest(PredictOptions):
         return value
 
 
+@extend_schema_serializer(component_name="Retrain")
 class RetrainRequest(StrictSerializer):
     force = serializers.BooleanField(default=False)
 
@@ -211,6 +215,7 @@ class ModelVersionSerializer(serializers.ModelSerializer):
         ]
 
 
+@extend_schema_serializer(component_name="Promote")
 class PromoteRequest(StrictSerializer):
     reason = serializers.CharField(max_length=400, default="", allow_blank=True)
     override = serializers.BooleanField(
@@ -218,6 +223,7 @@ class PromoteRequest(StrictSerializer):
     )
 
 
+@extend_schema_serializer(component_name="Rollback")
 class RollbackRequest(StrictSerializer):
     scheme = serializers.SlugField(default=LabelScheme.DEFAULT_KEY)
     reason = serializers.CharField(max_length=400, default="", allow_blank=True)

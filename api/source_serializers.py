@@ -6,6 +6,7 @@ from copy import copy
 from typing import Any
 
 from django.core.exceptions import ValidationError as DjangoValidationError
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from api.serializers import StrictSerializer
@@ -86,6 +87,7 @@ class StreamSerializer(serializers.ModelSerializer):
         return super().to_representation(instance)
 
 
+@extend_schema_serializer(component_name="Trial")
 class TrialRequest(StrictSerializer):
     query = serializers.CharField(max_length=1024, allow_blank=True)
     languages = serializers.ListField(

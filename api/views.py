@@ -24,7 +24,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
-from api import health, ndjson, permissions
+from api import examples, health, ndjson, permissions
 from api.exceptions import problem_response, safe_only
 from api.parsers import NDJSONParser
 from api.permissions import Scope
@@ -61,6 +61,19 @@ ROUTES = {
     "GET /api/v1/": "streams, connections, gaps, dead-letters, usage, posts, predictions, "
     "annotations, models, training-runs, experiments, reports, alerts",
 }
+
+
+HEALTH = {
+    "status": "ok",
+    "database": "ok",
+    "broker": "ok",
+    "model": {"version": "4", "loaded": True, "backend": "onnx-int8"},
+    "streams": [{"source": "x", "status": "connected", "lag_seconds": 0.4}],
+}
+
+
+def _told(when: str, example: dict[str, Any]) -> OpenApiResponse:
+    return OpenApiResponse(OpenApiTypes.OBJECT, when, [OpenApiExample("An answer", example)])
 
 
 def _valid(serializer: Serializer) -> dict[str, Any]:
@@ -209,7 +222,16 @@ class RetrainView(APIView):
     write_permission = "modeling.add_trainingrun"
 
     @extend_schema(
-        request=RetrainRequest, responses={200: OpenApiResponse(), 202: OpenApiResponse()}
+        request=RetrainRequest,
+        responses={
+            200: _told(
+                "No trigger fired.", {"status": "not_needed", "triggers": examples.TRIGGERS}
+            ),
+            202: _told(
+                "A run is queued, or runs.",
+                {"run": 12, "status": "queued", "triggers": examples.TRIGGERS},
+            ),
+        },
     )
     def post(self, request: Request) -> Response:
         data = _valid(RetrainRequest(data=request.data if request.data is not None else {}))
@@ -271,7 +293,12 @@ class HealthView(APIView):
     def perform_authentication(self, request: Request) -> None:
         """Not yet: whoever asks, and whatever they carry, is told the status."""
 
-    @extend_schema(responses={200: OpenApiResponse(), 503: OpenApiResponse()})
+    @extend_schema(
+        responses={
+            200: _told("Predictions are answered; degraded: something else is wrong.", HEALTH),
+            503: _told("No predictions are answered.", {**HEALTH, "status": "unavailable"}),
+        }
+    )
     def get(self, request: Request) -> Response:
         state = health.check()
         is_down = state["status"] == "unavailable"
