@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
-from django.db import connection
+from django.db import connection, models
 from django.db.models import Q
 
-from dashboard.models import SentimentBucket
+from dashboard.models import SentimentBucket, SentimentPeriod
 from dashboard.selectors import stream_ids_of
 from ingestion.models import Post
 from modeling.models import Prediction
@@ -17,6 +19,19 @@ from modeling.models import Prediction
 Key = tuple[datetime, int | None, int]
 # By key: how many posts, and the sum of their confidence.
 Totals = dict[Key, list[float]]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Where sums are kept; `columns` are its time, and what else makes a row one of its kind."""
+
+    model: type[models.Model]
+    columns: tuple[str, ...]
+
+
+MINUTES = _Table(SentimentBucket, ("minute",))
+PERIODS = _Table(SentimentPeriod, ("start", "seconds"))
+LENGTHS = (SentimentPeriod.Length.HOUR, SentimentPeriod.Length.DAY)
 
 # Parameters a statement stay below SQLite's limit of 32,766.
 _ROWS_A_STATEMENT = 2000
@@ -98,12 +113,36 @@ def _add(totals: Totals) -> None:
         return
     one_writer()
     for is_overall in (True, False):
-        rows = [
-            (minute, stream, category, count, confidence)
-            for (minute, stream, category), (count, confidence) in totals.items()
-            if (stream is None) is is_overall
+        own = {key: sums for key, sums in totals.items() if (key[1] is None) is is_overall}
+        _upsert(_in_order(_flat(own)), MINUTES, is_overall)
+        folded = [
+            (start, *rest, seconds)
+            for seconds in LENGTHS
+            for start, *rest in _flat(fold(own, seconds))
         ]
-        _upsert(sorted(rows, key=lambda row: (row[0], row[1] or 0, row[2])), is_overall=is_overall)
+        _upsert(_in_order(folded), PERIODS, is_overall)
+
+
+def fold(totals: Totals, seconds: int) -> Totals:
+    """Minutes summed to periods of an hour or a day (UTC)."""
+    folded: Totals = defaultdict(lambda: [0, 0.0])
+    for (minute, stream, category), (count, confidence) in totals.items():
+        start = minute.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        if seconds == SentimentPeriod.Length.DAY:
+            start = start.replace(hour=0)
+        entry = folded[start, stream, category]
+        entry[0] += count
+        entry[1] += confidence
+    return folded
+
+
+def _flat(totals: Totals) -> Iterable[tuple[Any, ...]]:
+    return ((*key, *sums) for key, sums in totals.items())
+
+
+def _in_order(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """By time, stream and category: two writers meet in one order."""
+    return sorted(rows, key=lambda row: (row[0], row[1] or 0, row[2], row[5:]))
 
 
 def _subtract(totals: Totals) -> None:
@@ -116,42 +155,56 @@ def _subtract(totals: Totals) -> None:
     minutes = sorted({minute for minute, _, _ in totals})
     for start in range(0, len(minutes), _MINUTES_A_STATEMENT):
         part = minutes[start : start + _MINUTES_A_STATEMENT]
-        changed = []
-        for row in SentimentBucket.objects.filter(wanted, minute__in=part):
-            count, confidence = totals.get((row.minute, row.stream_id, row.category_id), (0, 0.0))
-            if count:
-                row.count = max(0, row.count - int(count))
-                row.confidence_sum = max(0.0, row.confidence_sum - confidence) if row.count else 0.0
-                changed.append(row)
-        SentimentBucket.objects.bulk_update(
-            changed, ["count", "confidence_sum"], batch_size=_MINUTES_A_STATEMENT
+        rows = SentimentBucket.objects.filter(wanted, minute__in=part)
+        _take_off(
+            SentimentBucket,
+            [(row, totals.get((row.minute, row.stream_id, row.category_id))) for row in rows],
         )
+    for seconds in LENGTHS:
+        folded = fold(totals, seconds)
+        starts = sorted({start for start, _, _ in folded})
+        for first in range(0, len(starts), _MINUTES_A_STATEMENT):
+            part = starts[first : first + _MINUTES_A_STATEMENT]
+            periods = SentimentPeriod.objects.filter(wanted, seconds=seconds, start__in=part)
+            _take_off(
+                SentimentPeriod,
+                [(row, folded.get((row.start, row.stream_id, row.category_id))) for row in periods],
+            )
 
 
-def _upsert(
-    rows: Sequence[tuple[datetime, int | None, int, float, float]], *, is_overall: bool
-) -> None:
-    table = SentimentBucket._meta.db_table
-    target = (
-        "(category_id, minute) WHERE stream_id IS NULL"
+def _take_off(model: type[Any], rows: Iterable[tuple[Any, list[float] | None]]) -> None:
+    changed = []
+    for row, sums in rows:
+        if sums is None or not sums[0]:
+            continue
+        row.count = max(0, row.count - int(sums[0]))
+        row.confidence_sum = max(0.0, row.confidence_sum - sums[1]) if row.count else 0.0
+        changed.append(row)
+    model.objects.bulk_update(changed, ["count", "confidence_sum"], batch_size=_MINUTES_A_STATEMENT)
+
+
+def _upsert(rows: Sequence[tuple[Any, ...]], into: _Table, is_overall: bool) -> None:
+    """Rows of time, stream, category, count, confidence, and seconds where the table has them."""
+    table = into.model._meta.db_table
+    keys = (
+        ["category_id", *into.columns]
         if is_overall
-        else "(stream_id, category_id, minute)"
+        else ["stream_id", "category_id", *into.columns]
     )
-    adapt = SentimentBucket._meta.get_field("minute").get_db_prep_value
+    target = f"({', '.join(keys)})" + (" WHERE stream_id IS NULL" if is_overall else "")
+    moment, *others = into.columns
+    columns = [moment, "stream_id", "category_id", "count", "confidence_sum", *others]
+    adapt = into.model._meta.get_field(moment).get_db_prep_value
     for start in range(0, len(rows), _ROWS_A_STATEMENT):
         part = rows[start : start + _ROWS_A_STATEMENT]
-        values = ", ".join(["(%s, %s, %s, %s, %s)"] * len(part))
-        # Only names of our own model are formatted in; Django's upsert cannot add to a column.
+        values = ", ".join([f"({', '.join(['%s'] * len(columns))})"] * len(part))
+        # Only names of our own models are formatted in; Django's upsert cannot add to a column.
         sql = (
-            f"INSERT INTO {table} (minute, stream_id, category_id, count, confidence_sum) "  # noqa: S608
+            f"INSERT INTO {table} ({', '.join(columns)}) "  # noqa: S608
             f"VALUES {values} ON CONFLICT {target} DO UPDATE SET "
             f"count = {table}.count + excluded.count, "
             f"confidence_sum = {table}.confidence_sum + excluded.confidence_sum"
         )
-        parameters = [
-            value
-            for minute, stream, category, count, confidence in part
-            for value in (adapt(minute, connection), stream, category, count, confidence)
-        ]
+        parameters = [value for when, *rest in part for value in (adapt(when, connection), *rest)]
         with connection.cursor() as cursor:
             cursor.execute(sql, parameters)

@@ -40,6 +40,43 @@ class SentimentBucket(models.Model):
         return f"{self.minute:%Y-%m-%d %H:%M} {self.category_id}: {self.count}"
 
 
+class SentimentPeriod(models.Model):
+    """The same for whole hours and days (UTC), so that a chart of years reads few rows.
+
+    Written with `SentimentBucket`, in the same transactions.
+    """
+
+    class Length(models.IntegerChoices):
+        HOUR = 3600, "hour"
+        DAY = 86400, "day"
+
+    seconds = models.PositiveIntegerField(choices=Length.choices)
+    start = models.DateTimeField()
+    stream = models.ForeignKey(
+        Stream, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    category = models.ForeignKey(Category, on_delete=models.CASCADE, related_name="+")
+    count = models.PositiveIntegerField(default=0)
+    confidence_sum = models.FloatField(default=0, help_text="Divide by count for the mean.")
+
+    class Meta:
+        ordering = ["-start"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["seconds", "stream", "category", "start"], name="period_once_a_stream"
+            ),
+            models.UniqueConstraint(
+                fields=["seconds", "category", "start"],
+                condition=models.Q(stream__isnull=True),
+                name="period_once_overall",
+            ),
+        ]
+        indexes = [models.Index(fields=["seconds", "stream", "start"], name="period_timeline")]
+
+    def __str__(self) -> str:
+        return f"{self.start:%Y-%m-%d %H:%M} {self.seconds} s {self.category_id}: {self.count}"
+
+
 class Withdrawal(models.Model):
     """That a judged post stopped counting: open pages read these as they read predictions.
 

@@ -12,8 +12,8 @@ from django.db.models import Count, F, QuerySet, Sum
 from django.db.models.functions import TruncMinute
 
 from dashboard import buckets
-from dashboard.buckets import Key
-from dashboard.models import SentimentBucket
+from dashboard.buckets import LENGTHS, Key, fold
+from dashboard.models import SentimentBucket, SentimentPeriod
 from ingestion.models import Post
 from modeling.models import Prediction
 
@@ -23,13 +23,15 @@ _ROWS_A_STATEMENT = 500
 
 @dataclass(frozen=True)
 class Difference:
-    """A roll-up that said `found` where the rows say `expected`; stream None is every post."""
+    """A roll-up of `seconds` from `minute` on that said `found` where the rows say `expected`;
+    stream None is every post."""
 
     minute: datetime
     stream_id: int | None
     category_id: int
     found: int
     expected: int
+    seconds: int = 60
 
 
 def rebuild(*, mend: bool = True) -> Iterator[list[Difference]]:
@@ -46,7 +48,8 @@ def _days() -> list[datetime]:
     """Each day (UTC) that has posts or roll-ups."""
     posts = Post.objects.order_by().datetimes("created_at", "day", tzinfo=UTC)
     rows = SentimentBucket.objects.order_by().datetimes("minute", "day", tzinfo=UTC)
-    return sorted({*posts, *rows})
+    days = SentimentPeriod.objects.filter(seconds=SentimentPeriod.Length.DAY)
+    return sorted({*posts, *rows, *days.order_by().values_list("start", flat=True).distinct()})
 
 
 @transaction.atomic
@@ -62,7 +65,43 @@ def _rebuild_day(day: datetime, *, mend: bool) -> list[Difference]:
     if mend:
         _replace([rows[key].pk for key in wrong if key in rows], wrong, expected)
     return [
-        Difference(*key, rows[key].count if key in rows else 0, expected.get(key, (0, 0.0))[0])
+        *(
+            Difference(*key, rows[key].count if key in rows else 0, expected.get(key, (0, 0.0))[0])
+            for key in wrong
+        ),
+        *(each for seconds in LENGTHS for each in _rebuild_periods(day, seconds, expected, mend)),
+    ]
+
+
+def _rebuild_periods(
+    day: datetime, seconds: int, expected: dict[Key, tuple[int, float]], mend: bool
+) -> list[Difference]:
+    """The day's hours, or the day itself."""
+    totals = fold({key: list(sums) for key, sums in expected.items()}, seconds)
+    rows = {
+        (row.start, row.stream_id, row.category_id): row
+        for row in SentimentPeriod.objects.filter(
+            seconds=seconds, start__gte=day, start__lt=day + DAY
+        )
+    }
+    sums = {key: (int(count), confidence) for key, (count, confidence) in totals.items()}
+    wrong = [key for key in {*sums, *rows} if not _agree(rows.get(key), sums.get(key))]
+    if mend:
+        SentimentPeriod.objects.filter(pk__in=[rows[k].pk for k in wrong if k in rows]).delete()
+        SentimentPeriod.objects.bulk_create(
+            SentimentPeriod(
+                seconds=seconds,
+                start=key[0],
+                stream_id=key[1],
+                category_id=key[2],
+                count=sums[key][0],
+                confidence_sum=sums[key][1],
+            )
+            for key in wrong
+            if key in sums
+        )
+    return [
+        Difference(*key, rows[key].count if key in rows else 0, sums.get(key, (0, 0.0))[0], seconds)
         for key in wrong
     ]
 
@@ -90,7 +129,9 @@ def _sums(judged: QuerySet[Prediction], *by: str) -> QuerySet:
     )
 
 
-def _agree(row: SentimentBucket | None, expected: tuple[int, float] | None) -> bool:
+def _agree(
+    row: SentimentBucket | SentimentPeriod | None, expected: tuple[int, float] | None
+) -> bool:
     """A row of nothing is as good as none."""
     count, confidence = expected or (0, 0.0)
     if row is None:

@@ -3,12 +3,14 @@
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 
 import pytest
+from django.apps import apps
 from django.db import DatabaseError, IntegrityError, connection, connections, transaction
 
 from dashboard import buckets
-from dashboard.models import SentimentBucket
+from dashboard.models import SentimentBucket, SentimentPeriod
 from ingestion.models import Post
 from modeling.models import Category, LabelScheme, ModelVersion, Prediction
 from tests.dashboard.factories import judge, make_post, make_posts, make_stream, serving_version
@@ -88,8 +90,9 @@ def test_queries_do_not_grow_with_the_posts(django_assert_max_num_queries: Calla
     posts = [make_post(at=NOON + timedelta(minutes=i), streams=[stream]) for i in range(100)]
     predictions = judge(*posts)
     SentimentBucket.objects.all().delete()
-    # Posts' times, posts' streams, PostgreSQL's lock, overall rows, streams' rows.
-    with django_assert_max_num_queries(5):
+    SentimentPeriod.objects.all().delete()
+    # Posts' times, posts' streams, PostgreSQL's lock; overall and streams' minutes and periods.
+    with django_assert_max_num_queries(7):
         buckets.add(predictions)
 
 
@@ -175,3 +178,32 @@ def test_no_count_is_lost_when_several_workers_write_at_once() -> None:
     assert sum(counts().values()) == 240
     assert sum(counts(football.pk).values()) == sum(counts(cricket.pk).values()) == 240
     assert set(counts().values()) == {48}
+
+
+def periods(seconds: int, stream_id: int | None = None) -> dict[tuple[datetime, str], int]:
+    rows = SentimentPeriod.objects.filter(seconds=seconds, stream=stream_id)
+    return {(row.start, row.category.key): row.count for row in rows.select_related("category")}
+
+
+def test_hours_and_days_hold_the_sums_of_their_minutes() -> None:
+    stream = make_stream()
+    judge(make_post(at=NOON, streams=[stream]), make_post(at=NOON + timedelta(minutes=58)))
+    judge(make_post(at=NOON + timedelta(hours=11, minutes=59)))
+    judge(make_post(at=NOON + timedelta(hours=12)), category="negative")
+    hour, day = NOON.replace(minute=0, second=0), NOON.replace(hour=0, minute=0, second=0)
+    late, tomorrow = hour + timedelta(hours=11), day + timedelta(days=1)
+    assert periods(3600) == {
+        (hour, "positive"): 2,
+        (late, "positive"): 1,
+        (tomorrow, "negative"): 1,
+    }
+    assert periods(86400) == {(day, "positive"): 3, (tomorrow, "negative"): 1}
+    assert periods(86400, stream.pk) == {(day, "positive"): 1}
+
+
+def test_the_migration_fills_hours_and_days_from_the_minutes() -> None:
+    judge(make_post(at=NOON, streams=[make_stream()]), make_post(at=NOON))
+    kept = periods(3600) | periods(86400)
+    SentimentPeriod.objects.all().delete()
+    import_module("dashboard.migrations.0004_fill_periods").fill(apps, None)
+    assert periods(3600) | periods(86400) == kept

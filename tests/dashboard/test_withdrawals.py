@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.db import connection, connections, transaction
 
 from dashboard import buckets
-from dashboard.models import SentimentBucket, Withdrawal
+from dashboard.models import SentimentBucket, SentimentPeriod, Withdrawal
 from dashboard.rebuild import rebuild
 from ingestion.models import Post
 from ingestion.services import forget, store
@@ -159,7 +159,7 @@ def test_queries_do_not_grow_with_the_posts(django_assert_max_num_queries: Calla
     one = make_stream().pk
     posts = [put(str(n), one, at=NOON + timedelta(minutes=n)) for n in range(120)]
     judge(*posts)
-    with django_assert_max_num_queries(5):
+    with django_assert_max_num_queries(9):
         buckets.withdraw([post.pk for post in posts])
     assert counts() == counts(one) == {}
 
@@ -201,6 +201,15 @@ def test_rebuilding_puts_right_what_differs() -> None:
     assert sorted(len(day) for day in rebuild()) == [1, 2]
     assert is_right()
     assert (counts(), counts(one)) == ({"positive": 2}, {"positive": 1})
+
+
+def test_rebuilding_puts_hours_and_days_right() -> None:
+    judge(put("1"), put("2"))
+    SentimentPeriod.objects.filter(seconds=3600).update(count=9)
+    SentimentPeriod.objects.filter(seconds=86400).delete()
+    told = [(each.seconds, each.found, each.expected) for day in rebuild() for each in day]
+    assert sorted(told) == [(3600, 9, 2), (86400, 0, 2)]
+    assert is_right()
 
 
 def test_the_command_says_what_differed() -> None:
