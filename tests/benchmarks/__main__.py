@@ -12,6 +12,7 @@ BENCHMARKS = {
     "engine": "tests.benchmarks.engine",
     "http": "tests.benchmarks.http",
     "overload": "tests.benchmarks.overload",
+    "refusals": "tests.benchmarks.refusals",
     "throughput": "tests.benchmarks.throughput",
     "soak": "tests.benchmarks.soak",
 }
