@@ -1,7 +1,7 @@
 """How soon hostile input is refused, over a socket, from the first byte sent to the whole answer.
 
-`make bench ARGS=refusals`. The inputs are those of `tests/api/test_hostile.py`, each 20 times. Needs
-the champion of `VAR_DIR` (`make run` builds one).
+`make bench ARGS=refusals`. The inputs are those of `tests/api/test_hostile.py`, each 20 times. The
+champion of `VAR_DIR` is needed (`make run` builds one).
 """
 
 import http.client
