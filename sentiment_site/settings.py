@@ -400,6 +400,18 @@ MIN_ESTIMATED_ACCURACY = env.decimal("MIN_ESTIMATED_ACCURACY", 0.6, low=0, high=
 SELF_TRAINING = env.boolean("SELF_TRAINING")
 AUTO_PROMOTE = env.boolean("AUTO_PROMOTE", default=True)
 
+# --- Labelling --------------------------------------------------------------------------------
+
+LABELLING_STRATEGY = env.text(
+    "LABELLING_STRATEGY",
+    "balanced",
+    choices=("balanced", "uncertainty", "minority", "random"),
+)
+# Of what people are asked: drawn at random, read by two, settled posts for comparison.
+LABELLING_RANDOM_SHARE = env.decimal("LABELLING_RANDOM_SHARE", 0.2, low=0, high=1)
+LABELLING_OVERLAP = env.decimal("LABELLING_OVERLAP", 0.1, low=0, high=1)
+LABELLING_GOLD = env.decimal("LABELLING_GOLD", 0.02, low=0, high=1)
+
 # --- Libraries that read the environment ------------------------------------------------------
 
 # Nothing here may call home: no telemetry, no model hub unless the operator names a hub model.

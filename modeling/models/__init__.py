@@ -1,7 +1,8 @@
-"""What posts are judged by (schemes, versions), the judgements (predictions, annotations), and
-the record of training and quality."""
+"""What posts are judged by (schemes, versions), the judgements (predictions, annotations), who is
+asked for one (assignments), and the record of training and quality."""
 
 from modeling.models.annotations import Annotation, AnnotationQuerySet
+from modeling.models.labelling import Assignment, AssignmentQuerySet
 from modeling.models.predictions import Prediction, PredictionQuerySet
 from modeling.models.quality import QualityReport
 from modeling.models.runs import TrainingRun
@@ -18,6 +19,8 @@ from modeling.models.versions import (
 __all__ = [
     "Annotation",
     "AnnotationQuerySet",
+    "Assignment",
+    "AssignmentQuerySet",
     "Category",
     "Experiment",
     "LabelScheme",

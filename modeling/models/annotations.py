@@ -38,6 +38,9 @@ class Annotation(models.Model):
     class Origin(models.TextChoices):
         HUMAN = "human", "human"
         IMPORT = "import", "import"
+        # Given in the knowledge of what others said: it settles the post, and says nothing of how
+        # well people agree.
+        REVIEW = "review", "review"
 
     post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="annotations")
     scheme = models.ForeignKey(LabelScheme, on_delete=models.PROTECT, related_name="annotations")

@@ -6,12 +6,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 
 from ingestion.models import Post
 from modeling.exceptions import ModelingError
-from modeling.models import Annotation, Category, LabelScheme
+from modeling.models import Annotation, Assignment, Category, LabelScheme
+
+# Who has thought longer than this was away from the desk.
+LONGEST_SECONDS = 3600.0
+# A skipped seat may be another's by now: who comes back to the post sits beside it.
+_SEAT = models.Case(
+    models.When(status=Assignment.Status.SKIPPED, then=models.Value(None)),
+    default=models.F("seat"),
+)
 
 
 class UnknownCategory(ModelingError):
@@ -25,10 +33,12 @@ def annotate(
     *,
     annotator: User | None = None,
     origin: str = Annotation.Origin.HUMAN,
+    seconds: float | None = None,
 ) -> Annotation:
     """Record that `annotator` judges `post` as `category`; an earlier judgement becomes history.
 
-    Judging the same again changes nothing and returns the annotation in force.
+    Judging the same again changes nothing and returns the annotation in force. Where the post was
+    handed to them, that is answered; `seconds` tells how long they thought.
     """
     now = timezone.now()
     # Locks the post, so that two clicks at once do not both find nothing to replace.
@@ -36,8 +46,15 @@ def annotate(
     current = Annotation.objects.current().filter(
         post=post, scheme=category.scheme_id, annotator=annotator
     )
+    if annotator is not None:
+        mine = _assignments(post, category.scheme_id, annotator)
+        mine.exclude(status=Assignment.Status.DONE).update(
+            seat=_SEAT, **_answer(Assignment.Status.DONE, seconds)
+        )
     standing = current.first()
-    if standing is not None and standing.category_id == category.pk:
+    # What a person has said already still settles the post when they review it.
+    is_new = standing is None or origin not in {standing.origin, Annotation.Origin.HUMAN}
+    if standing is not None and standing.category_id == category.pk and not is_new:
         return standing
     current.update(replaced_at=now)
     return Annotation.objects.create(
@@ -48,6 +65,110 @@ def annotate(
         origin=origin,
         created_at=now,
     )
+
+
+@transaction.atomic
+def undo(post: Post, category: Category, *, annotator: User) -> bool:
+    """Take back that `annotator` judges `post` as `category`; False when that is not in force.
+
+    What it replaced is in force again, as a new row: history says what stood at any moment. The
+    post is theirs to answer again. Safe to repeat.
+    """
+    Post.objects.select_for_update().only("pk").get(pk=post.pk)
+    mine = Annotation.objects.filter(post=post, scheme=category.scheme_id, annotator=annotator)
+    standing = mine.current().filter(category=category).first()
+    if standing is None:
+        return False
+    before = mine.filter(replaced_at=standing.created_at).exclude(pk=standing.pk).first()
+    now = timezone.now()
+    mine.filter(pk=standing.pk).update(replaced_at=now)
+    if before is None:
+        _reopen(post, category.scheme_id, annotator, Assignment.Status.DONE)
+        return True
+    Annotation.objects.create(
+        post=post,
+        scheme_id=category.scheme_id,
+        category_id=before.category_id,
+        annotator=annotator,
+        origin=before.origin,
+        created_at=now,
+    )
+    return True
+
+
+def skip(post: Post, scheme: LabelScheme, *, annotator: User, seconds: float | None = None) -> None:
+    """`annotator` does not judge this post: it is offered to others, and not to them again."""
+    _set_aside(post, scheme, annotator, _answer(Assignment.Status.SKIPPED, seconds))
+
+
+def flag(post: Post, scheme: LabelScheme, *, annotator: User, seconds: float | None = None) -> None:
+    """Something is wrong with this post: it is listed for review, and offered to nobody."""
+    _set_aside(post, scheme, annotator, _answer(Assignment.Status.FLAGGED, seconds))
+
+
+@transaction.atomic
+def take_up(post: Post, scheme: LabelScheme, *, annotator: User) -> bool:
+    """Take back a skip or a flag; False when there is none. Safe to repeat."""
+    aside = (Assignment.Status.SKIPPED, Assignment.Status.FLAGGED)
+    return any(_reopen(post, scheme.pk, annotator, status) for status in aside)
+
+
+def unflag(post: Post, scheme: LabelScheme) -> int:
+    """Settle a flagged post: the flags count as skips; how many there were."""
+    flags = Assignment.objects.filter(post=post, scheme=scheme, status=Assignment.Status.FLAGGED)
+    return flags.update(status=Assignment.Status.SKIPPED)
+
+
+def _set_aside(post: Post, scheme: LabelScheme, annotator: User, answer: dict[str, object]) -> None:
+    if _assignments(post, scheme.pk, annotator).update(seat=_SEAT, **answer):
+        return
+    # Not handed out, or so long ago that it was taken back.
+    now = timezone.now()
+    Assignment.objects.bulk_create(
+        [
+            Assignment(
+                post=post,
+                scheme=scheme,
+                annotator=annotator,
+                reason=Assignment.Reason.CHOSEN,
+                why="You came upon it.",
+                created_at=now,
+                expires_at=now,
+                **answer,
+            )
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def _reopen(post: Post, scheme_id: int, annotator: User, status: str) -> bool:
+    """Theirs to answer again; where somebody else has the seat by now, beside it."""
+    assignment = _assignments(post, scheme_id, annotator).filter(status=status).first()
+    if assignment is None:
+        return False
+    assignment.status = Assignment.Status.OPEN
+    assignment.finished_at = assignment.seconds = None
+    now = timezone.now()
+    assignment.expires_at = max(assignment.expires_at, now)
+    try:
+        with transaction.atomic():
+            assignment.save()
+    except IntegrityError:
+        assignment.seat = None
+        assignment.save()
+    return True
+
+
+def _assignments(post: Post, scheme_id: int, annotator: User) -> models.QuerySet[Assignment]:
+    return Assignment.objects.filter(post=post, scheme=scheme_id, annotator=annotator)
+
+
+def _answer(status: str, seconds: float | None) -> dict[str, object]:
+    return {
+        "status": status,
+        "seconds": None if seconds is None else min(max(seconds, 0.0), LONGEST_SECONDS),
+        "finished_at": timezone.now(),
+    }
 
 
 @transaction.atomic

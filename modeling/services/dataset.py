@@ -122,7 +122,7 @@ def _of_file(rows: Sequence[LabelledRow]) -> dict[str, _Entry]:
 def _annotated(scheme: LabelScheme, as_of: datetime | None) -> dict[str, _Entry]:
     """Text digest → text, its majority label and its posts; ties and deleted ones are left out.
 
-    People overrule imported labels of the same text.
+    A review overrules what it settles, and people overrule imported labels of the same text.
     """
     votes: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
     entries: dict[str, _Entry] = {}
@@ -145,8 +145,11 @@ def _annotated(scheme: LabelScheme, as_of: datetime | None) -> dict[str, _Entry]
 
 
 def _majority(votes: Counter[tuple[str, str]]) -> str | None:
-    human = Counter({c: n for (origin, c), n in votes.items() if origin == Annotation.Origin.HUMAN})
-    counted = human or Counter({category: n for (_, category), n in votes.items()})
+    counted: Counter[str] = Counter()
+    for kind in (Annotation.Origin.REVIEW, Annotation.Origin.HUMAN, Annotation.Origin.IMPORT):
+        counted = Counter({c: n for (origin, c), n in votes.items() if origin == kind})
+        if counted:
+            break
     ranked = counted.most_common(2)
     if len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
         return None
