@@ -117,10 +117,8 @@ def evaluate_triggers(scheme: LabelScheme) -> dict[str, dict[str, Any]]:
     posts would only cost time. With `SELF_TRAINING`, new posts without a label are enough.
     """
     champion = ModelVersion.objects.champions().filter(scheme=scheme).first()
-    last = scheme.runs.filter(status=TrainingRun.Status.SUCCEEDED).first()
-    since = last.created_at if last else None
-    labels = Annotation.objects.usable().filter(scheme=scheme)
-    new_labels = (labels.since(since) if since else labels).values("post").distinct().count()
+    since = _last_success(scheme)
+    new_labels = _labels_since(scheme, since)
     unlabelled = _unlabelled_since(scheme, since)
     is_news = bool(new_labels or (settings.SELF_TRAINING and unlabelled))
     report = scheme.reports.filter(model_version=champion).first() if champion else None
@@ -133,6 +131,23 @@ def evaluate_triggers(scheme: LabelScheme) -> dict[str, dict[str, Any]]:
         "mean_confidence": _if(is_news, _confidence(champion, report)),
         "drift": _if(is_news, _drift(report)),
     }
+
+
+def label_progress(scheme: LabelScheme) -> dict[str, Any]:
+    """The labels' own trigger: how many posts were labelled since the last training, of how many
+    that one takes, and whether that fired."""
+    labels = _labels_since(scheme, _last_success(scheme))
+    return _at_least(labels, settings.MIN_SAMPLES_FOR_RETRAIN)
+
+
+def _last_success(scheme: LabelScheme) -> datetime | None:
+    last = scheme.runs.filter(status=TrainingRun.Status.SUCCEEDED).first()
+    return last.created_at if last else None
+
+
+def _labels_since(scheme: LabelScheme, since: datetime | None) -> int:
+    labels = Annotation.objects.usable().filter(scheme=scheme)
+    return (labels.since(since) if since else labels).values("post").distinct().count()
 
 
 def _if(is_news: bool, trigger: dict[str, Any]) -> dict[str, Any]:
