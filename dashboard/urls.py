@@ -1,12 +1,17 @@
 """Pages. The root page is composed with the API's in `sentiment_site.urls`."""
 
 from django.contrib.auth.views import LoginView, LogoutView
-from django.urls import path
+from django.urls import include, path
 
 from dashboard import views
 
 urlpatterns = [
     path("live/data/", views.data, name="live-data"),
+    path("live/details/", views.details, name="live-details"),
+    path("live/bins.csv", views.bins, name="live-bins"),
+    path("live/posts/", views.posts, name="live-posts"),
+    path("live/why/<int:post_id>/", views.why, name="live-why"),
+    path("models/", include("dashboard.model_pages.urls")),
     path("login/", LoginView.as_view(template_name="dashboard/login.html"), name="login"),
     path("logout/", LogoutView.as_view(next_page="/"), name="logout"),
 ]

@@ -1,0 +1,1 @@
+"""Answering for the model: versions, promotions, trainings and quality reports, for people."""
