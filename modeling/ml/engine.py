@@ -38,6 +38,8 @@ PADDING_SHARE = 0.12
 CHARACTERS_A_TOKEN = 4
 # How much of the pace that is reckoned with is the newest batch's.
 NEWEST_SHARE = 0.1
+# Whatever happened to a few: others are not reckoned with less or more than this.
+DELAYS = (0.5, 4.0)
 
 
 class EngineBusy(RuntimeError):
@@ -90,6 +92,9 @@ class _Request:
     keys: list[_Key] = field(default_factory=list)
     # When it would end, in the engine's virtual time; then a number that nobody else has.
     turn: tuple[float, int] = (0.0, 0)
+    # When it came, and how many seconds it was reckoned to take; 0 where nobody reckoned.
+    came: float = 0.0
+    reckoned: float = 0.0
 
     def __post_init__(self) -> None:
         self.cost = self.cost_left = sum(self.costs)
@@ -140,6 +145,8 @@ class InferenceEngine:
         self._requests = 0
         # Seconds that a worker takes for a token while more wait; 0 until it is known.
         self._pace = 0.0
+        # How much longer than reckoned requests take: others' rows fill up their batches.
+        self._delay = 1.0
         self._closed = False
         self._changed = threading.Condition()
         self._workers = [
@@ -201,23 +208,26 @@ class InferenceEngine:
                 raise EngineBusy(f"{self._queued} texts are waiting already")
             self._requests += 1
             request.turn = (self._virtual_time + request.cost, self._requests)
-            if self._comes_after(request, patience):
-                raise EngineBusy(
-                    f"{self._queued} texts are waiting already: more than {patience:.1f} s of work"
-                )
+            if patience < math.inf:
+                self._reckon(request, patience)
             heappush(self._unprepared, (request.turn, request))
             self._active.add(request)
             self._queued += len(request.texts)
             self._queued_tokens += request.cost
             self._changed.notify()
 
-    def _comes_after(self, request: _Request, seconds: float) -> bool:
-        """Whether those whose turn is before the request's take longer than that."""
+    def _reckon(self, request: _Request, patience: float) -> None:
+        """Raises EngineBusy where those whose turn is first take longer than `patience` seconds."""
         a_token = self._pace / len(self._workers)
-        if self._queued_tokens * a_token <= seconds:
-            return False
+        if self._queued_tokens * a_token * self._delay <= patience / 2:
+            return
         ahead = sum(other.cost_left for other in self._active if other.turn < request.turn)
-        return ahead * a_token > seconds
+        if ahead * a_token * self._delay > patience:
+            raise EngineBusy(
+                f"{self._queued} texts are waiting already: more than {patience:.1f} s of work"
+            )
+        request.came = time.perf_counter()
+        request.reckoned = (ahead + request.cost) * a_token
 
     def _run(self) -> None:
         while True:
@@ -401,3 +411,6 @@ class InferenceEngine:
         request.is_over = True
         self._active.discard(request)
         self._queued_tokens -= request.cost
+        if request.reckoned:
+            ratio = (time.perf_counter() - request.came) / request.reckoned
+            self._delay += (min(max(ratio, DELAYS[0]), DELAYS[1]) - self._delay) * NEWEST_SHARE

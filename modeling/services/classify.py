@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 CHUNK = 256
 # Who asks for the judgement of a text waits for it. Longer than so many seconds behind others is
 # too long: better refused at once, and asked again.
-PATIENCE_SECONDS = 0.5
+PATIENCE_SECONDS = 0.4
 
 
 @dataclass(frozen=True)
