@@ -70,6 +70,11 @@ COMPONENTS: dict[str, Any] = {
         "created_at": MOMENT,
         "updated_at": MOMENT,
     },
+    "StreamVerdict": {
+        "valid": False,
+        "reason": "X: missing EOF at ')' (at position 24)",
+        "note": "",
+    },
     "TrialResult": {
         "tried": 1000,
         "matched": 41,
@@ -282,5 +287,6 @@ def _add(body: dict[str, Any]) -> None:
 def _example(name: str, row: str) -> Any:
     if name.startswith("Paginated"):
         return {"next": None, "previous": None, "results": [COMPONENTS[row]]}
-    # Of the two that it may be, the one that says something.
-    return COMPONENTS.get("QualityReport" if name == "Quality" else name)
+    # Of the two that it may be, the one that says more.
+    name = {"Quality": "QualityReport", "StreamOrVerdict": "Stream"}.get(name, name)
+    return COMPONENTS.get(name)

@@ -13,6 +13,9 @@ from rest_framework.parsers import BaseParser
 from api import ndjson
 from api.refusals import PayloadTooLarge
 
+# More than anything that is asked for here has: an answer that names them would take longer.
+KEYS_LIMIT = 1000
+
 
 class StrictJSONParser(BaseParser):
     """UTF-8 JSON of at most 1 MiB: no NaN, no infinities, no key twice."""
@@ -71,6 +74,8 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > KEYS_LIMIT:
+        raise ParseError(f"The body holds an object of more than {KEYS_LIMIT} keys.")
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ParseError("The body names a key twice.")

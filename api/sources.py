@@ -7,7 +7,12 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from drf_spectacular.utils import (
+    OpenApiParameter,
+    PolymorphicProxySerializer,
+    extend_schema,
+    extend_schema_view,
+)
 from rest_framework import serializers, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
@@ -42,10 +47,17 @@ DRY_RUN = OpenApiParameter(
 )
 
 
+CHANGED = PolymorphicProxySerializer(
+    "StreamOrVerdict", [StreamSerializer, StreamVerdict], resource_type_field_name=None
+)
+
+
 @extend_schema_view(
-    create=extend_schema(parameters=[DRY_RUN]),
-    update=extend_schema(parameters=[DRY_RUN]),
-    partial_update=extend_schema(parameters=[DRY_RUN]),
+    create=extend_schema(
+        parameters=[DRY_RUN], responses={201: StreamSerializer, 200: StreamVerdict}
+    ),
+    update=extend_schema(parameters=[DRY_RUN], responses=CHANGED),
+    partial_update=extend_schema(parameters=[DRY_RUN], responses=CHANGED),
 )
 class StreamViewSet(Listed, viewsets.ModelViewSet):
     """What people follow. A change reaches the source within seconds."""
