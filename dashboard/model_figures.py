@@ -35,7 +35,7 @@ def confusion(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Figure:
             xgap=2,
             ygap=2,
             hovertemplate="truly %{y}, given %{x}: %{text}<extra></extra>",
-            meta={"scale": "accent"},
+            meta={"scale": "heat"},
         )
     )
     return _plain(

@@ -236,7 +236,7 @@ def lineage(run: TrainingRun | None) -> Iterator[tuple[str, str]]:
     if run.reason:
         yield "Because", run.reason
     if teacher := run.options.get("teacher"):
-        yield "Teacher", str(teacher)
+        yield "Teacher", f"version {teacher}" if str(teacher).isdecimal() else str(teacher)
     if data := run.options.get("data"):
         yield "File", str(data)
 

@@ -90,7 +90,7 @@ def _row(version: ModelVersion, champion: ModelVersion | None) -> dict[str, Any]
         "run": run,
         "run_address": run and selectors.address("model-run", scheme, run.pk),
         "asker": run and stories.asker(run),
-        "teacher": run and run.options.get("teacher"),
+        "teacher": dict(stories.lineage(run)).get("Teacher"),
         "gate": tables.gate(version.gate),
         "mlflow": selectors.mlflow_address(version),
     }

@@ -28,7 +28,7 @@ function draw(element, figure) {
   };
   const data = figure.data.map((trace) => {
     if (trace.meta?.scale) {
-      return { ...trace, colorscale: [[0, property("ground")], [1, colorOf(trace.meta.scale)]], textfont: { color: undefined } };
+      return { ...trace, colorscale: [[0, property("ground")], [1, colorOf(trace.meta.scale)]] };
     }
     const color = colorOf(trace.meta?.color || "accent");
     return {
