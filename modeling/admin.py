@@ -18,6 +18,7 @@ from django.utils.text import Truncator
 from ingestion.admin import EXCERPT, PostAdmin, ReadOnly
 from ingestion.models import Post
 from modeling.exceptions import GateRefused, ModelingError
+from modeling.forms import PromoteForm
 from modeling.ml.artifact import ArtifactError
 from modeling.models import (
     Annotation,
@@ -30,7 +31,7 @@ from modeling.models import (
     QualityReport,
     TrainingRun,
 )
-from modeling.presenters import verdict_html
+from modeling.presenters import mapping_html, metrics_html, reference_html, verdict_html
 from modeling.selectors import versions_of
 from modeling.services.annotate import annotate, annotate_many
 from modeling.services.promote import promote
@@ -233,21 +234,6 @@ class AnnotationAdmin(admin.ModelAdmin):
         return badge(annotation.category)
 
 
-class PromoteForm(forms.Form):
-    """Asks for a reason, which the ledger keeps; what the gate refuses takes one."""
-
-    reason = forms.CharField(required=False, max_length=400, widget=forms.TextInput({"size": 80}))
-    override = forms.BooleanField(
-        required=False, label="Promote it even if the gate refuses it (say why above)"
-    )
-
-    def clean(self) -> dict[str, Any]:
-        data = super().clean() or {}
-        if data.get("override") and not data.get("reason"):
-            self.add_error("reason", "Say why the gate is overridden.")
-        return data
-
-
 @admin.register(ModelVersion)
 class ModelVersionAdmin(ReadOnly):
     list_display = [
@@ -266,8 +252,8 @@ class ModelVersionAdmin(ReadOnly):
     list_filter = ["stage", "scheme"]
     list_select_related = ["scheme"]
     actions = ["promote_selected"]
-    exclude = ["gate"]
-    readonly_fields = ["verdict"]
+    exclude = ["gate", "metrics", "parameters", "reference", "artifact_digests"]
+    readonly_fields = ["figures", "verdict", "settings_used", "baseline", "files"]
 
     def has_promote_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("modeling.change_modelversion")
@@ -313,6 +299,22 @@ class ModelVersionAdmin(ReadOnly):
     @admin.display(description="gate's verdict")
     def verdict(self, version: ModelVersion) -> str:
         return verdict_html(version.gate)
+
+    @admin.display(description="figures")
+    def figures(self, version: ModelVersion) -> str:
+        return metrics_html(version.metrics)
+
+    @admin.display(description="training parameters")
+    def settings_used(self, version: ModelVersion) -> str:
+        return mapping_html(version.parameters, ("parameter", "value"))
+
+    @admin.display(description="reference for drift")
+    def baseline(self, version: ModelVersion) -> str:
+        return reference_html(version.reference)
+
+    @admin.display(description="files")
+    def files(self, version: ModelVersion) -> str:
+        return mapping_html(version.artifact_digests, ("file", "SHA-256"))
 
     @admin.display(description="gate")
     def outcome(self, version: ModelVersion) -> str:
