@@ -11,6 +11,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.filters import OrderingFilter
 from rest_framework.request import Request
 
+from api.pagination import LARGEST_ID
 from ingestion.models import (
     Alert,
     DailyUsage,
@@ -31,6 +32,8 @@ from modeling.models import (
     TrainingRun,
 )
 
+# Of larger numbers SQLite makes no question.
+IN_THE_DATABASE = {"min_value": 0, "max_value": LARGEST_ID}
 SEARCH = "all of these words (on SQLite parts of words, too)"
 
 
@@ -137,7 +140,7 @@ class PostFilter(filters.FilterSet):
 class OfPosts(filters.FilterSet):
     """By what the judged post is."""
 
-    post = filters.NumberFilter()
+    post = filters.NumberFilter(**IN_THE_DATABASE)
     stream = filters.ModelChoiceFilter(field_name="post__streams", queryset=Stream.objects.all())
     source = filters.ChoiceFilter(field_name="post__source", choices=post_source_choices)
     language = filters.CharFilter(field_name="post__lang", max_length=16)
@@ -154,7 +157,7 @@ class OfPosts(filters.FilterSet):
 
 
 class PredictionFilter(OfPosts):
-    version = filters.NumberFilter(field_name="model_version__version")
+    version = filters.NumberFilter(field_name="model_version__version", **IN_THE_DATABASE)
 
     class Meta:
         model = Prediction
@@ -183,7 +186,7 @@ class TrainingRunFilter(filters.FilterSet):
 
 
 class QualityReportFilter(filters.FilterSet):
-    version = filters.NumberFilter(field_name="model_version__version")
+    version = filters.NumberFilter(field_name="model_version__version", **IN_THE_DATABASE)
     since = filters.IsoDateTimeFilter(field_name="window_end", lookup_expr="gte")
     until = filters.IsoDateTimeFilter(field_name="window_end", lookup_expr="lt")
 

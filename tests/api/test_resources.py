@@ -319,3 +319,14 @@ def test_an_export_asks_few_queries_however_long(
 def test_an_export_streams_from_the_site(posts: list[Post], live_site: str) -> None:
     with urlopen(f"{live_site}/api/v1/posts?format=ndjson", timeout=20) as answer:
         assert len(answer.read().splitlines()) == 12
+
+
+@pytest.mark.parametrize("number", [str(10**25), str(-(10**25)), "1e400", "NaN", "1.5"])
+@pytest.mark.parametrize(
+    "path",
+    ["annotations?post=", "predictions?version=", "reports?version=", "posts?stream=", "posts/"],
+)
+def test_a_number_that_no_database_holds_is_refused(
+    admin_client: Client, path: str, number: str
+) -> None:
+    assert admin_client.get(f"/api/v1/{path}{number}").status_code in {200, 400, 404}
