@@ -6,51 +6,12 @@ from typing import Any
 
 from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
-from django.db.models import Q
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
+from dashboard import roles
 from modeling.management.progress import training_bar
 from modeling.models import LabelScheme, ModelVersion
 from modeling.services import runs, train
-
-# Role → the permissions it holds, as (action, model) pairs.
-ROLES: dict[str, list[tuple[str, str]]] = {
-    "viewer": [
-        ("view", model)
-        for model in (
-            *("stream", "post", "connection", "gap", "deadletter", "dailyusage", "monthlyusage"),
-            *("recentsearch", "watchedfile", "prediction", "modelversion", "qualityreport"),
-            "alert",
-        )
-    ],
-    "annotator": [
-        ("view", "post"),
-        ("view", "prediction"),
-        ("view", "annotation"),
-        ("add", "annotation"),
-        ("change", "annotation"),
-    ],
-    "model manager": [
-        (action, model)
-        for model in ("modelversion", "trainingrun", "experiment", "qualityreport")
-        for action in ("view", "add", "change")
-    ],
-    "source manager": [
-        *((action, "stream") for action in ("view", "add", "change", "delete")),
-        *(
-            (action, model)
-            for model in ("gap", "deadletter", "alert")
-            for action in ("view", "change")
-        ),
-        *(
-            ("view", model)
-            for model in (
-                *("post", "connection", "dailyusage", "monthlyusage"),
-                *("recentsearch", "watchedfile"),
-            )
-        ),
-    ],
-}
 
 # Name → task and seconds between runs. Seeded once: operators edit them in the admin.
 SCHEDULE: dict[str, tuple[str, int]] = {
@@ -76,12 +37,7 @@ def run(out: Any, *, build_model: bool = True) -> None:
 
 def create_roles() -> None:
     """Groups with their permissions; permissions that an operator added are left alone."""
-    for name, granted in ROLES.items():
-        group, _ = Group.objects.get_or_create(name=name)
-        wanted = Q()
-        for action, model in granted:
-            wanted |= Q(codename=f"{action}_{model}")
-        group.permissions.add(*Permission.objects.filter(wanted))
+    roles.create(Group.objects, Permission.objects)
 
 
 def create_schedule() -> None:
