@@ -96,6 +96,19 @@ def undo(post: Post, category: Category, *, annotator: User) -> bool:
     return True
 
 
+@transaction.atomic
+def undo_many(category: Category, post_ids: Iterable[int], *, annotator: User) -> int:
+    """Take back that `annotator` judges these posts as `category`; how many labels that were.
+
+    For what was labelled at once, where no label was replaced.
+    """
+    return (
+        Annotation.objects.current()
+        .filter(post__in=list(post_ids), category=category, annotator=annotator)
+        .update(replaced_at=timezone.now())
+    )
+
+
 def skip(post: Post, scheme: LabelScheme, *, annotator: User, seconds: float | None = None) -> None:
     """`annotator` does not judge this post: it is offered to others, and not to them again."""
     _set_aside(post, scheme, annotator, _answer(Assignment.Status.SKIPPED, seconds))

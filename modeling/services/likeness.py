@@ -1,7 +1,8 @@
-"""Which posts are too alike to ask about both.
+"""Which posts are too alike to ask about both, and which are most unlike.
 
-Posts that read alike share a digest. Where the champion's embedder is loaded, what the champion
-cannot tell apart counts as alike, too; it is loaded aside, because nobody should wait for it.
+Near duplicates share a digest or most of their words. Where the champion's embedder is loaded, it
+spreads the questions over what the champion sees in posts; it is loaded aside, because nobody
+should wait for it. Its embeddings alone tell no duplicates: they lie close by sentiment.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from modeling.models import LabelScheme, ModelVersion
 
 logger = logging.getLogger(__name__)
 
-# Cosine of the angle between two embeddings, from which on two posts teach the same.
-ALIKE = 0.98
-# Vectors that a process keeps, and texts that it embeds for one question at most.
+# Of the words of two near duplicates, so many are in both (Jaccard).
+ALIKE = 0.8
+# Vectors that a process keeps, and texts that are spread out, and embedded, at once.
 KEPT = 4000
-AT_ONCE = 64
+AT_ONCE = 32
 
 Vector = NDArray[np.float32]
 
@@ -38,6 +39,11 @@ Vector = NDArray[np.float32]
 def digest(post_text: str) -> str:
     """As `modeling.ml.text.digest`, remembered."""
     return text.digest(post_text)
+
+
+@lru_cache(maxsize=20_000)
+def _words(post_text: str) -> frozenset[str]:
+    return frozenset(text.normalise(post_text).lower().split())
 
 
 class Embeddings:
@@ -50,18 +56,24 @@ class Embeddings:
         folder = registry.local_folder(version.artifact_uri, version.artifact_digests)
         self._embedder = Embedder(folder, serving.load(version))
 
-    def of(self, texts: Sequence[str]) -> dict[str, Vector]:
-        """Digest → unit vector, of the first `AT_ONCE` texts that are new and all known ones."""
+    def known(self, texts: Iterable[str]) -> list[Vector]:
+        """Of those texts that have been embedded before."""
+        keys = [digest(one) for one in texts]
         with self._lock:
-            by_key = {digest(one): one for one in texts}
-            fresh = [key for key in by_key if key not in self._kept][:AT_ONCE]
+            return [self._kept[key] for key in keys if key in self._kept]
+
+    def of(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """One row a text, at most `AT_ONCE` of them."""
+        by_key = {digest(one): one for one in texts}
+        with self._lock:
+            fresh = [key for key in by_key if key not in self._kept]
             if fresh:
                 rows = self._embedder.embed([by_key[key] for key in fresh])
                 rows /= np.linalg.norm(rows, axis=1, keepdims=True) + 1e-12
                 self._kept.update(zip(fresh, rows, strict=True))
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
-            return {key: self._kept[key] for key in by_key if key in self._kept}
+            return np.stack([self._kept[digest(one)] for one in texts])
 
 
 _loaded: dict[str, Embeddings] = {}
@@ -114,29 +126,43 @@ def reset() -> None:
 
 
 class Seen:
-    """Texts that have been asked about, and what is too like one of them."""
+    """Texts that have been asked about, what is too like one of them, and what is least like."""
 
     def __init__(self, texts: Iterable[str], source: Embeddings | None) -> None:
         self._source = source
         known = list(texts)
         self._digests = {digest(one) for one in known}
-        self._vectors = list(source.of(known).values()) if source is not None else []
-        self._ahead: dict[str, Vector] = {}
-
-    def look_ahead(self, texts: Sequence[str]) -> None:
-        """Embed at once what is going to be asked about one by one."""
-        if self._source is not None:
-            self._ahead |= self._source.of(texts[:AT_ONCE])
+        self._words = [_words(one) for one in known]
+        self._vectors = source.known(known) if source is not None else []
 
     def take(self, post_text: str) -> bool:
-        """Whether a text is unlike all before it; then it is one of them."""
-        key = digest(post_text)
-        if key in self._digests:
+        """Whether a text is no near duplicate of one before it; then it is one of them."""
+        key, words = digest(post_text), _words(post_text)
+        if key in self._digests or any(_is_alike(words, other) for other in self._words):
             return False
-        vector = self._ahead.get(key)
-        if vector is not None:
-            if self._vectors and float((np.stack(self._vectors) @ vector).max()) >= ALIKE:
-                return False
-            self._vectors.append(vector)
         self._digests.add(key)
+        self._words.append(words)
         return True
+
+    def spread(self, texts: Sequence[str]) -> list[int]:
+        """The places of at most `AT_ONCE` texts, each next one the least like all before it (greedy
+        k-centre, Sener and Savarese 2018); as they are where no embedder is loaded."""
+        places = list(range(len(texts)))
+        if self._source is None or len(texts) < 2:
+            return places
+        vectors = self._source.of(texts)
+        closest = np.full(len(texts), -1.0, dtype=np.float32)
+        if self._vectors:
+            closest = (vectors @ np.stack(self._vectors).T).max(axis=1)
+        order: list[int] = []
+        while places:
+            best = min(places, key=lambda place: float(closest[place]))
+            places.remove(best)
+            order.append(best)
+            closest = np.maximum(closest, vectors @ vectors[best])
+        return order
+
+
+def _is_alike(words: frozenset[str], others: frozenset[str]) -> bool:
+    both = len(words & others)
+    return both >= ALIKE * (len(words) + len(others) - both) > 0

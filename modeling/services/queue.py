@@ -241,11 +241,11 @@ def _why(reason: Assignment.Reason, candidate: Candidate) -> str:
 
 
 def _unlike(order: Sequence[Candidate], seen: Seen) -> Iterator[Candidate]:
-    """In order, without what is too like something before it."""
+    """In order, those of about the same rank spread out, near duplicates once."""
     for start in range(0, len(order), likeness.AT_ONCE):
         part = order[start : start + likeness.AT_ONCE]
-        seen.look_ahead([one.text for one in part])
-        yield from (one for one in part if seen.take(one.text))
+        spread = seen.spread([one.text for one in part])
+        yield from (part[place] for place in spread if seen.take(part[place].text))
 
 
 def _free(annotator: User, scheme: LabelScheme, post: str) -> list[Exists]:

@@ -65,6 +65,10 @@ class Accuracy:
     right: int
 
     @property
+    def share(self) -> float | None:
+        return self.right / self.posts if self.posts else None
+
+    @property
     def interval(self) -> tuple[float, float] | None:
         """Wilson's, at 95 %; None without posts."""
         n, z = self.posts, 1.96

@@ -24,6 +24,7 @@ from modeling.models import (
 from modeling.services import likeness, queue
 from modeling.services.annotate import annotate, flag, skip, take_up, undo, unflag
 from modeling.services.dataset import _majority
+from tests.conftest import wait_until
 from tests.modeling.threads import at_once
 
 pytestmark = pytest.mark.django_db
@@ -110,23 +111,33 @@ def test_posts_that_read_alike_come_once(scheme: LabelScheme, judged: Maker, ann
     assert texts(queue.draw(ann, scheme, count=3)) == {"another matter"}
 
 
-def test_posts_that_the_champion_cannot_tell_apart_come_once(
+def test_near_duplicates_come_once(scheme: LabelScheme, judged: Maker, ann: User) -> None:
+    words = "the whole of this long sentence is the same again but for"
+    judged(f"{words} one", 0.1)
+    judged(f"RT @someone: {words} one", 0.2)
+    judged("the whole of this is another", 0.3)
+    assert len(queue.draw(ann, scheme, count=3)) == 2
+
+
+def test_questions_are_spread_over_what_the_champion_sees(
     scheme: LabelScheme, judged: Maker, ann: User, champion: ModelVersion
 ) -> None:
     likeness.load(scheme.key, champion)
     source = likeness.embeddings(scheme)
     assert source is not None
-    near, far = "the food awful today", "the song wonderful today"
-    seen = likeness.Seen([near], source)
-    seen.look_ahead([f"{near} ", f"{near} {near}", far])
-    vectors = source.of([near, far])
-    cosine = float(vectors[likeness.digest(near)] @ vectors[likeness.digest(far)])
-    assert cosine < likeness.ALIKE and seen.take(far)
-    # Words that the tiny model has never seen are one to it, so that only a digest differs.
-    odd = [f"the food awful {word}" for word in ("zzqx", "zzqy")]
-    for text in odd:
-        judged(text, 0.1)
-    assert len(queue.draw(ann, scheme, count=5)) == 1
+    texts = ["the food awful today", "the train awful today", "the song wonderful today"]
+    assert likeness.Seen([], source).spread(texts) == [0, 2, 1]
+    # What has been asked already counts, too.
+    assert likeness.Seen(texts[:1], source).spread(texts)[0] == 2
+    assert likeness.Seen([], None).spread(texts) == [0, 1, 2]
+    for number, text in enumerate(texts):
+        judged(text, number / 10)
+    assert {one.post.text for one in queue.draw(ann, scheme, count=2)} == {texts[0], texts[2]}
+
+
+def test_the_embedder_is_loaded_aside(scheme: LabelScheme, champion: ModelVersion) -> None:
+    assert likeness.embeddings(scheme) is None
+    wait_until(lambda: scheme.key in likeness._loaded)
 
 
 def test_a_scarce_category_is_asked_for_without_naming_it(
