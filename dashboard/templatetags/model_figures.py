@@ -10,9 +10,9 @@ register = template.Library()
 
 
 @register.filter
-def percent(share: float | None, digits: int = 0) -> str:
-    """A share of 0 to 1 as per cent; a dash for none."""
-    return "–" if share is None else f"{100 * share:.{digits}f}%"
+def percent(share: float | str | None, digits: int = 0) -> str:
+    """A share of 0 to 1 as per cent; a dash for none, and for what a row does not have."""
+    return f"{100 * share:.{digits}f}%" if isinstance(share, float | int) else "–"
 
 
 @register.filter
