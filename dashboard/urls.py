@@ -12,6 +12,7 @@ urlpatterns = [
     path("live/posts/", views.posts, name="live-posts"),
     path("live/why/<int:post_id>/", views.why, name="live-why"),
     path("models/", include("dashboard.model_pages.urls")),
+    path("label/", include("dashboard.labelling.urls")),
     path("login/", LoginView.as_view(template_name="dashboard/login.html"), name="login"),
     path("logout/", LogoutView.as_view(next_page="/"), name="logout"),
 ]

@@ -1,0 +1,1 @@
+"""The pages under `/label/`, for people who label."""
