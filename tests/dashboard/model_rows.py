@@ -1,0 +1,69 @@
+"""Versions with real figures, for the pages about the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from modeling.ml import plots
+from modeling.ml.evaluation import evaluate
+from modeling.ml.reference import build
+from modeling.ml.slices import slices
+from modeling.models import ModelVersion
+from tests.conftest import LABELS, obvious_posts
+
+
+def judged_fields(share_right: float = 0.9, seed: int = 0) -> dict[str, Any]:
+    """Metrics and reference of a model that is right on this share of the posts."""
+    generator = np.random.default_rng(seed)
+    texts, labels = obvious_posts()
+    truth = np.asarray(labels)
+    said = np.where(generator.random(len(truth)) < share_right, truth, (truth + 1) % len(LABELS))
+    probabilities = np.full((len(truth), len(LABELS)), 0.1)
+    probabilities[np.arange(len(truth)), said] = 0.8
+    judged = evaluate(truth, probabilities, LABELS, slices(texts))
+    bins = [asdict(item) for item in plots.reliability(truth, probabilities)]
+    return {
+        "metrics": {"test": judged.as_dict(), "validation": {}, "calibration": bins},
+        "reference": build(texts, probabilities, LABELS),
+        "parameters": {"epochs": 8, "data": "180 texts (180 annotated)"},
+        "train_size": 140,
+        "test_size": len(truth),
+    }
+
+
+def champion_and_rival(
+    make_version: Callable[..., ModelVersion],
+) -> tuple[ModelVersion, ModelVersion]:
+    """Version 1, which serves, and version 2, which passed the gate against it."""
+    champion = make_version(1, stage=ModelVersion.Stage.CHAMPION, **judged_fields(0.8))
+    verdict = gate_verdict(passed=True)
+    return champion, make_version(2, gate=verdict, **judged_fields(0.95, seed=1))
+
+
+def gate_verdict(*, passed: bool, champion: int | None = 1) -> dict[str, Any]:
+    figures = {"accuracy": 0.95, "macro_f1": 0.94, "macro_recall": 0.93, "ece": 0.05}
+    check = {
+        **{"name": "slices", "passed": passed, "value": -0.2, "threshold": -0.05},
+        "sentence": "accuracy falls too far on: <b>emoji</b>",
+    }
+    return {
+        "passed": passed,
+        "reason": "macro recall 0.930 against 0.800",
+        "test_size": 180,
+        "champion": champion,
+        "judged_at": "2026-03-01T10:00:00+00:00",
+        "figures": {"candidate": figures, "champion": {**figures, "macro_recall": 0.8}},
+        "intervals": {"candidate": {"macro_recall": [0.9, 0.96]}},
+        "checks": [check],
+        "slices": [
+            {
+                **{"dimension": "emoji", "value": "yes", "size": 12, "is_judged": False},
+                "candidate": {"accuracy": 0.9, "macro_recall": 0.8},
+                "champion": {"accuracy": 0.7, "macro_recall": 0.6},
+            }
+        ],
+    }
