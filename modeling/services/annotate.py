@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, models, transaction
@@ -91,7 +91,8 @@ def undo(post: Post, category: Category, *, annotator: User) -> bool:
         category_id=before.category_id,
         annotator=annotator,
         origin=before.origin,
-        created_at=now,
+        # Not at the same moment: undoing once more takes this one back, and brings nothing back.
+        created_at=now + timedelta(microseconds=1),
     )
     return True
 

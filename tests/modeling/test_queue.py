@@ -321,6 +321,8 @@ def test_undoing_a_changed_mind_brings_the_first_label_back(
     undo(post, negative, annotator=ann)
     assert Annotation.objects.current().get().category == positive
     assert Annotation.objects.usable_at(between).get().category == negative
+    undo(post, positive, annotator=ann)
+    assert not Annotation.objects.current().exists()
 
 
 def test_a_skipped_post_goes_to_others_only(

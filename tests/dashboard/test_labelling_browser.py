@@ -1,0 +1,318 @@
+"""Labelling in a real browser, by keyboard alone."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
+from pytest_django.fixtures import Settings
+
+from modeling.models import Annotation, Assignment
+from modeling.services import likeness
+from tests.dashboard.factories import judged
+from tests.dashboard.test_browser import ARGUMENTS, CHROMIUM, aside, until
+from tests.dashboard.test_labelling import make_annotator
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+]
+
+KEYS = {"1": "negative", "2": "neutral", "3": "positive"}
+WORDS = [
+    "alder",
+    "birch",
+    "cedar",
+    "elm",
+    "fig",
+    "hazel",
+    "larch",
+    "maple",
+    "oak",
+    "pine",
+    "rowan",
+    "spruce",
+    "willow",
+    "yew",
+]
+
+
+@pytest.fixture(autouse=True)
+def plain(settings: Settings) -> Iterator[Settings]:
+    settings.LABELLING_RANDOM_SHARE = settings.LABELLING_OVERLAP = settings.LABELLING_GOLD = 0
+    yield settings
+    likeness.reset()
+
+
+def make_pool(size: int) -> list[str]:
+    return [
+        judged(f"{WORDS[i % 14]} {WORDS[i // 14]} post {i}", category="neutral").text
+        for i in range(size)
+    ]
+
+
+def session_of(user: User) -> str:
+    session = SessionStore()
+    session["_auth_user_id"] = str(user.pk)
+    session["_auth_user_backend"] = "django.contrib.auth.backends.ModelBackend"
+    session["_auth_user_hash"] = user.get_session_auth_hash()
+    session.save()
+    return str(session.session_key)
+
+
+def at_desks(
+    site: str,
+    sessions: list[str],
+    visit: Callable[..., None],
+    forgiven: str | None = None,
+    **context: Any,
+) -> None:
+    """Run `visit` on one open page a session, each in a context of its own.
+
+    Fails for any console error but `forgiven` ones.
+    """
+    problems: list[str] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        from playwright.sync_api import sync_playwright
+
+        try:
+            with sync_playwright() as playwright:
+                browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+                pages = []
+                for session in sessions:
+                    desk = browser.new_context(**context)
+                    cookie = {"name": "sessionid", "value": session, "url": site}
+                    desk.add_cookies([cookie])  # type: ignore[list-item]
+                    page = desk.new_page()
+                    page.on("console", lambda m: m.type == "error" and problems.append(m.text))
+                    page.on("pageerror", lambda error: problems.append(str(error)))
+                    page.goto(f"{site}/label/")
+                    pages.append(page)
+                for page in pages:
+                    page.wait_for_selector("#sheet:not([data-state=waiting])")
+                visit(*pages)
+                browser.close()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(90)
+    if errors:
+        raise errors[0]
+    assert [one for one in problems if forgiven is None or forgiven not in one] == []
+
+
+def current(page: Any) -> str:
+    """The text on the desk; waits until there is one."""
+    page.wait_for_selector("#sheet:not([data-state=waiting])")
+    return str(page.inner_text("#text"))
+
+
+def saved(page: Any) -> None:
+    until(page, "document.getElementById('save').dataset.state === 'saved'")
+
+
+def labels() -> dict[str, str]:
+    found: dict[str, str] = {}
+    aside(
+        lambda: found.update(
+            Annotation.objects.current().values_list("post__text", "category__key")
+        )
+    )
+    return found
+
+
+def test_twenty_posts_are_labelled_by_keyboard_alone(live_site: str) -> None:
+    make_pool(30)
+    session = session_of(make_annotator("ann"))
+
+    def visit(page: Any) -> None:
+        expected: dict[str, str] = {}
+        for number in range(20):
+            text, key = current(page), "123"[number % 3]
+            assert text not in expected
+            page.keyboard.press(key)
+            expected[text] = KEYS[key]
+            if number == 9:
+                # The next one shows at once; the last comes back to be answered anew.
+                assert current(page) != text
+                page.keyboard.press("u")
+                assert current(page) == text
+                page.keyboard.press("3")
+                expected[text] = "positive"
+        skipped = current(page)
+        page.keyboard.press(" ")
+        flagged = current(page)
+        page.keyboard.press("f")
+        saved(page)
+        assert labels() == expected
+        states: dict[str, str] = {}
+        aside(lambda: states.update(Assignment.objects.values_list("post__text", "status")))
+        assert (states[skipped], states[flagged]) == ("skipped", "flagged")
+        assert page.inner_text("#here") == "20" and page.inner_text("#day") == "20"
+        # To an earlier post and back, and another label for it.
+        last = page.inner_text("#past li:nth-child(3) .line")
+        for _ in range(3):
+            page.keyboard.press("j")
+        assert current(page) == last
+        page.keyboard.press("k")
+        assert current(page) == skipped
+        page.keyboard.press("j")
+        page.keyboard.press("1")
+        saved(page)
+        assert labels() == {**expected, last: "negative"}
+        page.keyboard.press("u")
+        saved(page)
+        assert labels() == expected
+        # What was undone at the end of one visit can be undone at the next.
+        page.reload()
+        current(page)
+        page.keyboard.press("u")
+        until(page, "document.getElementById('day').textContent === '19'")
+
+    at_desks(live_site, [session], visit)
+
+
+def test_two_people_at_once_never_get_the_same_post(live_site: str) -> None:
+    make_pool(60)
+    sessions = [session_of(make_annotator(name)) for name in ("ann", "bob")]
+
+    def visit(first: Any, second: Any) -> None:
+        seen: tuple[set[str], set[str]] = (set(), set())
+        for _ in range(20):
+            for page, texts in zip((first, second), seen, strict=True):
+                texts.add(current(page))
+                page.keyboard.press("2")
+        saved(first)
+        saved(second)
+        assert len(seen[0]) == len(seen[1]) == 20
+        assert not seen[0] & seen[1]
+        assert len(labels()) == 40
+
+    at_desks(live_site, sessions, visit)
+
+
+def test_nothing_is_lost_without_a_connection(live_site: str) -> None:
+    make_pool(10)
+    session = session_of(make_annotator("ann"))
+
+    def visit(page: Any) -> None:
+        page.context.set_offline(True)
+        expected = {}
+        for key in "123":
+            expected[current(page)] = KEYS[key]
+            page.keyboard.press(key)
+        until(page, "document.getElementById('save').dataset.state === 'offline'")
+        assert "3 not saved yet" in page.inner_text("#save")
+        assert labels() == {}
+        # Not even by leaving the page: what is kept is sent at the next visit.
+        kept = page.evaluate("Object.values(localStorage).join()")
+        assert kept.count('"label"') == 3
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.context.set_offline(False)
+        page.reload()
+        current(page)
+        saved(page)
+        assert labels() == expected
+
+    at_desks(live_site, [session], visit, forgiven="ERR_INTERNET_DISCONNECTED")
+
+
+def test_who_is_signed_out_is_told_and_keeps_what_is_not_saved(live_site: str) -> None:
+    make_pool(10)
+    ann = make_annotator("ann")
+    session = session_of(ann)
+
+    def visit(page: Any) -> None:
+        text = current(page)
+        page.context.clear_cookies()
+        page.keyboard.press("3")
+        page.wait_for_selector("#save[data-state=signedout] a")
+        renewed: list[str] = []
+        aside(lambda: renewed.append(session_of(ann)))
+        page.context.add_cookies(
+            [
+                {"name": "sessionid", "value": renewed[0], "url": live_site},
+                {"name": "csrftoken", "value": "x" * 32, "url": live_site},
+            ]
+        )
+        saved(page)
+        assert labels() == {text: "positive"}
+
+    at_desks(live_site, [session], visit, forgiven="40")
+
+
+def test_the_model_s_opinion_shows_only_when_asked_for(live_site: str) -> None:
+    make_pool(5)
+    session = session_of(make_annotator("ann"))
+
+    def visit(page: Any) -> None:
+        current(page)
+        assert page.locator(".opinion:visible").count() == 0
+        page.keyboard.press("m")
+        assert page.inner_text(".opinion:visible") == "model 90%"
+        page.keyboard.press("?")
+        page.wait_for_selector("#keys[open]")
+        # While the help is open no key labels.
+        page.keyboard.press("1")
+        page.click("#keys-on")
+        page.keyboard.press("Escape")
+        page.keyboard.press("1")
+        page.keyboard.press("Control+1")
+        assert page.inner_text("#here") == "0"
+
+    at_desks(live_site, [session], visit)
+
+
+def test_it_works_by_touch_on_a_phone(live_site: str) -> None:
+    judged("https://example.org/" + "long" * 60 + " <b>bold</b>", category="neutral")
+    make_pool(5)
+    session = session_of(make_annotator("ann"))
+
+    def visit(page: Any) -> None:
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        expected = {}
+        for key in ("positive", "negative"):
+            expected[current(page)] = key
+            page.tap(f".choice[data-category={key}]")
+        page.tap("#undo")
+        saved(page)
+        assert labels() == dict(list(expected.items())[:1])
+        assert page.locator("#text b").count() == 0
+        for path in ("/label/review/", "/label/search/?q=example"):
+            page.goto(live_site + path)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+    at_desks(live_site, [session], visit, viewport={"width": 360, "height": 740}, has_touch=True)
+
+
+def test_the_space_bar_presses_the_button_that_has_the_focus(live_site: str) -> None:
+    make_pool(5)
+    session = session_of(make_annotator("ann"))
+
+    def visit(page: Any) -> None:
+        text = current(page)
+        page.focus(".choice[data-category=positive]")
+        page.keyboard.press(" ")
+        saved(page)
+        assert labels() == {text: "positive"}
+        focused = "document.activeElement.dataset.category"
+        assert page.evaluate(focused) == "positive"
+        # After a click by hand the space bar skips again.
+        text = current(page)
+        page.click(".choice[data-category=negative]")
+        page.keyboard.press(" ")
+        saved(page)
+        assert len(labels()) == 2
+        assert re.search("skipped", page.inner_text("#past li"))
+
+    at_desks(live_site, [session], visit)
