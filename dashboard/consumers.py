@@ -27,7 +27,7 @@ TRY_AGAIN = 1013
 
 
 class LiveConsumer(AsyncWebsocketConsumer):
-    """A snapshot, then ticks; `?range=` and `?stream=` say what the page looks at."""
+    """A snapshot, then ticks; the query is the page's (`selectors.view_of`)."""
 
     groups = [NEWS_GROUP]
 
@@ -85,13 +85,14 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
     def _snapshot(self, sequence: int) -> Snapshot:
         view = selectors.view_of(QueryDict(self.scope["query_string"]))
+        shown, posts = presenters.present_with_posts(view)
         rate, lag = selectors.rate()
         states = source_states()
         return Snapshot(
             type="snapshot",
             sequence=sequence,
-            view=presenters.present(view),
-            posts=selectors.newest_posts(view),
+            view=shown,
+            posts=posts,
             gaps=state.gaps(view),
             sources=state.sources(states),
             alerts=state.standing_alerts(states),

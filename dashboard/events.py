@@ -17,6 +17,14 @@ class PostEvent(TypedDict):
     streams: list[int]
 
 
+class TermEvent(TypedDict):
+    """A word that sets a sentiment apart: in `count` posts, with z-score `z`."""
+
+    word: str
+    count: int
+    z: float
+
+
 class CountEvent(TypedDict):
     """Posts of one minute, category and stream (None: every post once); below zero where posts
     were withdrawn."""

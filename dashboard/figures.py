@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from modeling.models import Category
 
 
-def timeline(series: dict[str, Any], categories: Sequence[Category]) -> dict[str, Any]:
+def timeline(series: Mapping[str, Any], categories: Sequence[Category]) -> dict[str, Any]:
     """Stacked counts by category over time, as Plotly's JSON (data and layout)."""
     figure = go.Figure()
     for category in categories:

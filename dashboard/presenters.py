@@ -1,23 +1,32 @@
-"""A view's numbers put together for the page and for the websocket's snapshot."""
+"""A view's numbers put together for the page, for the websocket's snapshot and for files."""
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dashboard import figures, selectors, summary
-from dashboard.selectors import View
+from dashboard.events import PostEvent
+from dashboard.selectors import Judged, View
 
 
-def present(view: View) -> dict[str, Any]:
-    """Everything that a view shows but its newest posts, as plain JSON values."""
-    counts = selectors.totals(view)
-    net = selectors.net_sentiment(counts)
-    terms = selectors.distinctive_terms(view)
+def present(view: View, sample: Sequence[Judged] | None = None) -> dict[str, Any]:
+    """Everything that a view shows but its posts, as plain JSON values."""
+    sample = selectors.judged_sample(view) if sample is None else sample
     series = selectors.timeline(view)
+    counts = selectors.totals(view, series)
+    net = selectors.net_sentiment(counts, view.categories)
+    terms = selectors.distinctive_terms(view, sample)
     return {
         "range": view.range_key,
-        "stream": view.stream_id,
-        "source": selectors.source_of(view),
+        "streams": view.wanted.streams,
+        "sources": view.sources,
+        "languages": view.wanted.languages,
+        "shown": [category.key for category in view.shown],
+        "words": view.wanted.words,
+        "reads_posts": view.wanted.reads_posts,
+        "sample": series["sample"],
         "start": view.first.isoformat(),
         "end": view.end.isoformat(),
         "bin_seconds": series["bin_seconds"],
@@ -26,5 +35,42 @@ def present(view: View) -> dict[str, Any]:
         "mood": summary.mood(net),
         "headline": summary.headline(counts, net, terms),
         "terms": terms,
-        "figure": figures.timeline(series, selectors.categories()),
+        "figure": figures.timeline(series, view.categories),
     }
+
+
+def present_with_posts(view: View) -> tuple[dict[str, Any], list[PostEvent]]:
+    """The same and its newest posts, which are of one reading."""
+    sample = selectors.judged_sample(view)
+    return present(view, sample), selectors.newest_posts(view, sample)
+
+
+def present_details(view: View) -> dict[str, Any]:
+    """What the page asks for once the numbers are shown."""
+    sample = selectors.judged_sample(view)
+    return {
+        **selectors.details(view, sample),
+        "promotions": selectors.promotions(view),
+        "choices": {"languages": selectors.languages(sample, view.wanted.languages)},
+    }
+
+
+class _Line:
+    """A file of one line, which `csv` writes and nobody keeps."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+def as_csv(view: View) -> Iterator[str]:
+    """The chart's bins as lines of CSV: start (UTC), posts of each category, all of them, net
+    sentiment and its 95 % band (empty without posts)."""
+    writer = csv.writer(_Line())
+    keys = [category.key for category in view.categories]
+    yield writer.writerow(["start", *keys, "total", "net_sentiment", "net_low", "net_high"])
+    series = selectors.timeline(view)
+    for index, start in enumerate(series["bins"]):
+        counts = {key: series["counts"][key][index] for key in keys}
+        band = selectors.net_band(counts, view.categories)
+        net = ["", "", ""] if band is None else [f"{value:.4f}" for value in band]
+        yield writer.writerow([start, *counts.values(), sum(counts.values()), *net])

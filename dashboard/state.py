@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from dashboard.events import GapEvent, SourceEvent, StandingAlert, TrainingEvent
 from dashboard.selectors import View
-from ingestion.models import Alert, Gap, MonthlyUsage, Stream
+from ingestion.models import Alert, Gap, MonthlyUsage
 from ingestion.selectors import SourceState, source_states
 from modeling.models import TrainingRun
 
@@ -31,12 +31,12 @@ TOLD_FROM_ROWS = ("stream", "budget")
 
 
 def gaps(view: View) -> list[GapEvent]:
-    """Outages within the view, of its stream's source or of all, newest first."""
+    """Outages within the view, of its streams' sources or of all, newest first."""
     rows = Gap.objects.between(view.first, view.end).exclude(
         state=Gap.State.FILLED, ended_at__lt=F("started_at") + BLINK
     )
-    if view.stream_id is not None:
-        rows = rows.filter(source__in=Stream.objects.filter(pk=view.stream_id).values("source"))
+    if view.sources is not None:
+        rows = rows.filter(source__in=view.sources)
     return [_gap(row) for row in rows[:MAXIMUM_GAPS]]
 
 

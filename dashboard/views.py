@@ -1,46 +1,53 @@
-"""Pages."""
+"""The live page, and what it asks for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC
+from functools import wraps
 from typing import Any
 
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils.dateparse import parse_datetime
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
-from dashboard import presenters, selectors, state
+from dashboard import explanations, presenters, selectors, state
 from dashboard.access import may_watch
 from dashboard.selectors import RANGES
-from ingestion.selectors import source_states
+from ingestion.models import Post
+from modeling.exceptions import ModelingError
+
+RETRY_SECONDS = 1
 
 
 @require_safe
 @ensure_csrf_cookie
 def home(request: HttpRequest) -> HttpResponse:
-    """The live page. `?range=` and `?stream=` choose what it shows."""
+    """The live page; its address says what it shows (`selectors.view_of`).
+
+    How sources and trainings fare comes with the websocket's first message.
+    """
     if not may_watch(request.user):
         return redirect_to_login(request.get_full_path())
     view = selectors.view_of(request.GET)
-    categories, streams = selectors.categories(), selectors.streams()
-    states = source_states()
+    shown, posts = presenters.present_with_posts(view)
+    streams = selectors.streams()
     context: dict[str, Any] = {
         "view": view,
         "ranges": RANGES,
         "streams": streams,
-        "categories": categories,
+        "categories": view.categories,
         "model": selectors.serving_model(),
         "page": {
-            "view": presenters.present(view),
-            "posts": selectors.newest_posts(view),
+            "view": shown,
+            "posts": posts,
             "gaps": state.gaps(view),
-            "sources": state.sources(states),
-            "alerts": state.standing_alerts(states),
-            "training": state.training(),
             "categories": [
                 {"key": c.key, "name": c.name, "color": c.color, "polarity": c.polarity}
-                for c in categories
+                for c in view.categories
             ],
             "streams": {stream.pk: stream.name for stream in streams},
         },
@@ -48,9 +55,61 @@ def home(request: HttpRequest) -> HttpResponse:
     return render(request, "dashboard/home.html", context)
 
 
-@require_safe
+def _for_watchers(answer: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    @require_safe
+    @wraps(answer)
+    def answered(request: HttpRequest, **arguments: Any) -> HttpResponse:
+        if not may_watch(request.user):
+            return JsonResponse({"title": "Sign in first", "status": 401}, status=401)
+        return answer(request, **arguments)
+
+    return answered
+
+
+@_for_watchers
 def data(request: HttpRequest) -> HttpResponse:
-    """The view's numbers as JSON: what the page asks for to bring its words up to date."""
-    if not may_watch(request.user):
-        return JsonResponse({"title": "Sign in first", "status": 401}, status=401)
-    return JsonResponse(presenters.present(selectors.view_of(request.GET)))
+    """The view's numbers and newest posts: what the page asks for to bring itself up to date."""
+    shown, posts = presenters.present_with_posts(selectors.view_of(request.GET))
+    return JsonResponse({**shown, "posts": posts})
+
+
+@_for_watchers
+def details(request: HttpRequest) -> HttpResponse:
+    """Shares side by side, tags, confidence and promotions of the view."""
+    return JsonResponse(presenters.present_details(selectors.view_of(request.GET)))
+
+
+@_for_watchers
+def bins(request: HttpRequest) -> HttpResponse:
+    """The chart's bins as a CSV file."""
+    view = selectors.view_of(request.GET)
+    answer = HttpResponse("".join(presenters.as_csv(view)), content_type="text/csv; charset=utf-8")
+    name = f"sentiment-{view.range_key}-{view.end:%Y%m%dT%H%MZ}.csv"
+    answer["Content-Disposition"] = f'attachment; filename="{name}"'
+    return answer
+
+
+@_for_watchers
+def posts(request: HttpRequest) -> HttpResponse:
+    """The newest posts of the chart's bin that begins at `at` (ISO 8601)."""
+    try:
+        start = parse_datetime(request.GET.get("at", ""))
+    except ValueError:
+        start = None
+    if start is None or not 1900 < start.year < 3000:
+        raise Http404("`at` is when a bin begins, as 2026-03-01T12:00:00Z.")
+    start = start if start.tzinfo else start.replace(tzinfo=UTC)
+    view = selectors.view_of(request.GET)
+    return JsonResponse({"posts": selectors.posts_of_bin(view, start)})
+
+
+@_for_watchers
+def why(request: HttpRequest, *, post_id: int) -> HttpResponse:
+    """Why a post is judged as it is. 503 with Retry-After while the model cannot say."""
+    post = get_object_or_404(Post.objects.current(), pk=post_id)
+    try:
+        return JsonResponse(explanations.explain_post(post))
+    except ModelingError as error:
+        answer = JsonResponse({"title": "The model cannot say", "detail": str(error)}, status=503)
+        answer["Retry-After"] = str(RETRY_SECONDS)
+        return answer

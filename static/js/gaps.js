@@ -22,7 +22,7 @@ export class GapList {
     this.gaps = new Map();
   }
 
-  // `view` is what the page shows: its source (null for all) and its time.
+  // `view` is what the page shows: its sources (null for all) and its time.
   load(gaps, view) {
     this.gaps = new Map(gaps.map((gap) => [gap.id, gap]));
     this.move(view);
@@ -47,7 +47,7 @@ export class GapList {
   }
 
   isInView(gap) {
-    if (this.view.source !== null && this.view.source !== gap.source) return false;
+    if (this.view.sources !== null && !this.view.sources.includes(gap.source)) return false;
     if (isBlink(gap)) return false;
     const [start, end] = [Date.parse(this.view.start), Date.parse(this.view.end)];
     // A view goes on after it was asked for, but not that of all posts when they are old.

@@ -5,19 +5,32 @@ import { PostList } from "./posts.js";
 import { GapList } from "./gaps.js";
 import { SourceList } from "./sources.js";
 import { Training } from "./training.js";
+import { startFilters, offerLanguages } from "./filters.js";
+import { Details } from "./details.js";
+import { BinTable } from "./table.js";
+import { TryBox } from "./try.js";
 
 const page = JSON.parse(document.getElementById("page-data").textContent);
 const categories = page.categories;
 const byId = (id) => document.getElementById(id);
-const stream = page.view.stream;
+const { streams, shown } = page.view;
+const when = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const REFRESH = 10000;
+// Counts that only the server can make, of languages and words, are asked for more often.
+const REFRESH_READING = 5000;
 const percent = new Intl.NumberFormat(undefined, { style: "percent" });
 const number = new Intl.NumberFormat();
 
 let view = page.view;
 let modelVersion = byId("model-version").textContent;
-const timeline = new Timeline(byId("timeline"), categories);
+const timeline = new Timeline(byId("timeline"), categories, shown, showBin);
+const table = new BinTable(byId("bins"), categories, timeline, showBin);
+timeline.changed = () => table.show();
 const posts = new PostList(byId("posts"), byId("no-posts"), byId("pause"), categories, page.streams);
 
+const binPosts = new PostList(byId("bin-posts"), byId("no-bin-posts"), null, categories, page.streams);
+const languageNames = new Intl.DisplayNames(undefined, { type: "language", fallback: "code" });
+const details = new Details(byId("details"), categories, (code) => (/^[a-z]{2,3}\b/i.test(code) && code !== "unknown" ? languageNames.of(code) : code));
 const sources = new SourceList(byId("sources"), byId("source-list"));
 const training = new Training(byId("training"));
 const gaps = new GapList(
@@ -49,7 +62,7 @@ function showTotals() {
 function showTerms() {
   const box = byId("terms");
   box.replaceChildren(
-    ...categories.map((category) => {
+    ...categories.filter((c) => shown.includes(c.key)).map((category) => {
       const column = document.createElement("section");
       column.dataset.category = category.key;
       const heading = document.createElement("h3");
@@ -85,6 +98,8 @@ function showTerms() {
 function showView(next) {
   view = next;
   byId("headline").textContent = view.headline;
+  byId("sample").hidden = !view.sample;
+  if (view.sample) byId("sample").textContent = `Only the newest ${number.format(view.sample.posts)} posts were looked through for languages and words, back to ${new Date(view.sample.since).toLocaleString()}. A shorter time range shows all.`;
   timeline.load(view.figure, view.bin_seconds);
   showTotals();
   showTerms();
@@ -132,7 +147,7 @@ let newsSinceRefresh = false;
 const handlers = {
   snapshot(message) {
     showView(message.view);
-    posts.load(message.posts);
+    posts.renew(message.posts);
     gaps.load(message.gaps, view);
     sources.load(message.sources);
     showAlerts(message.alerts);
@@ -142,14 +157,15 @@ const handlers = {
   },
   tick(message) {
     showFlow(message);
-    const mine = message.counts.filter((c) => c.stream === stream && Date.parse(c.minute) >= Date.parse(view.start));
-    if (mine.length) {
-      newsSinceRefresh = true;
+    const mine = message.counts.filter((c) => (streams.length ? streams.includes(c.stream) : c.stream === null)
+      && Date.parse(c.minute) >= Date.parse(view.start));
+    if (mine.length) newsSinceRefresh = true;
+    if (mine.length && !view.reads_posts) {
       for (const c of mine) view.totals[c.category] = Math.max(0, (view.totals[c.category] || 0) + c.count);
       timeline.add(mine);
       showTotals();
     }
-    posts.add(message.posts.filter((p) => stream === null || p.streams.includes(stream)));
+    if (!view.reads_posts) posts.add(message.posts.filter((p) => shown.includes(p.category) && (!streams.length || p.streams.some((id) => streams.includes(id)))));
     posts.remove(message.withdrawn);
     gaps.add(message.gaps);
     if (message.sources !== null) sources.load(message.sources);
@@ -168,67 +184,60 @@ async function refresh() {
   newsSinceRefresh = false;
   const answer = await fetch(`/live/data/${location.search}`, { headers: { Accept: "application/json" } });
   if (!answer.ok) return;
-  showView(await answer.json());
+  const next = await answer.json();
+  showView(next);
+  if (view.reads_posts) posts.renew(next.posts);
   gaps.move(view);
 }
-setInterval(() => refresh().catch(() => { newsSinceRefresh = true; }), 10000);
+setInterval(() => refresh().catch(() => { newsSinceRefresh = true; }), page.view.reads_posts ? REFRESH_READING : REFRESH);
 
-for (const control of document.querySelectorAll("#filters input, #filters select")) {
-  control.addEventListener("change", () => {
-    const form = new FormData(byId("filters"));
-    const query = new URLSearchParams([...form].filter(([, value]) => value));
-    location.search = query.toString();
-  });
+async function refreshDetails() {
+  if (document.hidden) return;
+  const told = await details.load();
+  if (!told) return;
+  timeline.mark(told.promotions);
+  offerLanguages(byId("languages"), told.choices.languages, page.view.languages);
 }
+setInterval(() => refreshDetails().catch(() => {}), 30000);
+
+// The posts that a bin of the chart counts.
+async function showBin(start) {
+  const query = new URLSearchParams(location.search);
+  query.set("at", start);
+  query.set("range", view.range);
+  const answer = await fetch(`/live/posts/?${query}`, { headers: { Accept: "application/json" } }).catch(() => null);
+  if (!answer || !answer.ok) {
+    toast("The posts of that time cannot be read now.");
+    return;
+  }
+  byId("bin-title").textContent = `Posts of ${when.formatRange(new Date(start), new Date(Date.parse(start) + 1000 * view.bin_seconds))}`;
+  binPosts.load((await answer.json()).posts);
+  if (!byId("bin").open) byId("bin").showModal();
+}
+byId("bin-close").addEventListener("click", () => byId("bin").close());
+
+startFilters(byId("filters"));
 for (const button of document.querySelectorAll(".toggle button")) {
   button.addEventListener("click", () => {
     for (const other of document.querySelectorAll(".toggle button")) other.setAttribute("aria-pressed", String(other === button));
+    byId("timeline").setAttribute("aria-label", button.title);
     timeline.show(button.dataset.mode);
   });
 }
-
-let typing;
-byId("try-text").addEventListener("input", () => {
-  clearTimeout(typing);
-  typing = setTimeout(classify, 250);
+byId("png").addEventListener("click", () => timeline.download(`sentiment-${view.range}`));
+byId("csv").href = `/live/bins.csv${location.search}`;
+byId("print").addEventListener("click", () => print());
+addEventListener("beforeprint", () => {
+  byId("printed-at").textContent = `${location.href}, ${new Date().toLocaleString()}`;
+  Plotly.relayout(byId("timeline"), { autosize: false, width: 680, height: 200 });
 });
-byId("try-form").addEventListener("submit", (event) => event.preventDefault());
-
-async function classify() {
-  const text = byId("try-text").value;
-  const output = byId("try-result");
-  if (!text.trim()) return output.replaceChildren();
-  const token = document.cookie.match(/csrftoken=([^;]+)/);
-  const answer = await fetch("/predict", {
-    method: "POST",
-    headers: { "Content-Type": "application/json", "X-CSRFToken": token ? token[1] : "" },
-    body: JSON.stringify({ text }),
-  }).catch(() => null);
-  if (text !== byId("try-text").value) return;
-  if (!answer || !answer.ok) {
-    output.textContent = answer ? (await answer.json()).detail || "The model did not answer." : "The server cannot be reached.";
-    return;
-  }
-  const result = await answer.json();
-  output.replaceChildren(...categories.map((category) => {
-    const item = document.createElement("span");
-    item.className = "badge";
-    item.dataset.category = category.key;
-    const mark = document.createElement("span");
-    mark.className = "mark";
-    const label = document.createElement(category.key === result.label ? "strong" : "span");
-    label.textContent = `${category.name} ${percent.format(result.scores[category.key])}`;
-    item.append(mark, label);
-    return item;
-  }));
-}
+addEventListener("afterprint", () => timeline.schedule());
+new TryBox(byId("try-text"), byId("try-result"), categories);
 
 showView(view);
 posts.load(page.posts);
 gaps.load(page.gaps, view);
-sources.load(page.sources);
-showAlerts(page.alerts);
-training.load(page.training);
+refreshDetails().catch(() => {});
 connect(`/ws/live/${location.search}`, {
   message: (message) => handlers[message.type]?.(message),
   state(state) {

@@ -1,3 +1,5 @@
+import { explain } from "./why.js";
+
 // The list of newest posts; texts are set as text, never as markup.
 const LIMIT = 40;
 const percent = new Intl.NumberFormat(undefined, { style: "percent" });
@@ -12,7 +14,7 @@ export class PostList {
     this.names = Object.fromEntries(categories.map((c) => [c.key, c.name]));
     this.held = [];
     this.paused = false;
-    pause.addEventListener("click", () => {
+    pause?.addEventListener("click", () => {
       this.paused = !this.paused;
       pause.setAttribute("aria-pressed", String(this.paused));
       pause.textContent = this.paused ? "Go on" : "Pause";
@@ -24,6 +26,12 @@ export class PostList {
   load(posts) {
     this.list.replaceChildren(...posts.map((post) => this.item(post)));
     this.empty.hidden = this.list.children.length > 0;
+  }
+
+  // A fresh reading: paused, it waits as single posts do.
+  renew(posts) {
+    if (this.paused) this.held = posts.slice(0, LIMIT);
+    else this.load(posts);
   }
 
   add(posts) {
@@ -70,14 +78,37 @@ export class PostList {
     confidence.textContent = percent.format(post.confidence);
     const from = document.createElement("span");
     const stream = post.streams.map((id) => this.streams[id]).filter(Boolean)[0];
-    from.textContent = [post.author && `@${post.author}`, stream].filter(Boolean).join(" · ");
+    from.className = "from";
+    from.textContent = from.title = [post.author && `@${post.author}`, stream].filter(Boolean).join(" · ");
     const time = document.createElement("time");
     time.dateTime = post.created_at;
     time.title = new Date(post.created_at).toLocaleString();
     time.textContent = relative(post.created_at);
-    meta.append(badge, meter, confidence, from, time);
+    const why = document.createElement("button");
+    why.type = "button";
+    why.className = "link";
+    why.textContent = "Why?";
+    why.setAttribute("aria-expanded", "false");
+    why.addEventListener("click", () => this.tellWhy(post, item, why));
+    meta.append(badge, meter, confidence, from, why, time);
     item.append(text, meta);
     return item;
+  }
+
+  async tellWhy(post, item, button) {
+    const open = item.querySelector(".why");
+    if (open) {
+      open.remove();
+      button.setAttribute("aria-expanded", "false");
+      return;
+    }
+    button.disabled = true;
+    const box = await explain(post, this.names);
+    button.disabled = false;
+    box.setAttribute("role", "status");
+    item.append(box);
+    button.setAttribute("aria-expanded", "true");
+    button.focus();
   }
 
   tellTimes() {

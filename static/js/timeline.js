@@ -1,12 +1,14 @@
 // The stacked chart: figure from the server, counts added as they arrive, outages shaded.
 import { describe } from "./gaps.js";
+import { netBand } from "./net.js";
 
 export class Timeline {
-  constructor(element, categories) {
-    this.element = element;
-    this.categories = categories;
+  // `shown` are the keys of categories that the chart draws; `choose(time)` is told of a click.
+  constructor(element, categories, shown, choose) {
+    Object.assign(this, { element, categories, shown, choose });
     this.mode = "count";
     this.gaps = [];
+    this.promotions = [];
     this.scheduled = false;
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
@@ -15,6 +17,11 @@ export class Timeline {
     this.figure = figure;
     this.width = binSeconds * 1000;
     this.schedule();
+  }
+
+  mark(promotions) {
+    this.promotions = promotions;
+    if (this.figure) this.schedule();
   }
 
   // Newest first.
@@ -64,33 +71,81 @@ export class Timeline {
     const share = this.mode === "share";
     // A bar stands over its bin, from `x` on: where the axis, and an outage's shade, put that time.
     const bin = { xperiod: this.width, xperiod0: this.figure.data[0].x[0], xperiodalignment: "middle" };
-    const data = this.figure.data.map((trace) => {
+    const drawn = this.figure.data.filter((trace) => this.shown.includes(trace.meta));
+    const net = this.mode === "net";
+    const data = net ? this.netTraces(bin, style) : drawn.map((trace) => {
       const color = style.getPropertyValue(`--${trace.meta}-fill`).trim() || trace.marker.color;
       if (!share) return { ...trace, ...bin, marker: { color } };
       // Shares as an area: an empty bin has no share, and is left out.
-      const filled = trace.x.map((_, i) => i).filter((i) => this.figure.data.some((t) => t.y[i] > 0));
+      const filled = trace.x.map((_, i) => i).filter((i) => drawn.some((t) => t.y[i] > 0));
       return {
         ...bin, type: "scatter", mode: "lines", stackgroup: "sentiment", groupnorm: "percent", name: trace.name,
-        x: filled.map((i) => trace.x[i]), y: filled.map((i) => trace.y[i]),
+        bins: filled, x: filled.map((i) => trace.x[i]), y: filled.map((i) => trace.y[i]),
         line: { width: 1, color }, fillcolor: `${color}c8`, hovertemplate: "%{y:.0f} %",
       };
     });
     if (this.gaps.length) data.push({ ...bin, ...this.tellGaps() });
     const layout = structuredClone(this.figure.layout);
-    layout.shapes = this.gaps.map((gap) => ({
+    const marks = this.promotions.filter((each) => Date.parse(each.at) >= Date.parse(this.figure.data[0].x[0]));
+    layout.annotations = marks.map((each) => ({
+      x: utc(Date.parse(each.at)), y: 1, xref: "x", yref: "paper", text: `v${each.version}`, showarrow: false,
+      xanchor: "left", yanchor: "top", font: { size: 11, color: soft }, hovertext: `Version ${each.version} classifies from here on. ${each.reason}`,
+    }));
+    layout.shapes = marks.map((each) => ({
+      type: "line", xref: "x", yref: "paper", x0: utc(Date.parse(each.at)), x1: utc(Date.parse(each.at)), y0: 0, y1: 1,
+      line: { color: soft, width: 1, dash: "dot" },
+    })).concat(this.gaps.map((gap) => ({
       type: "rect", xref: "x", yref: "paper", layer: "below",
       ...this.edges(gap), y0: 0, y1: 1,
       fillcolor: style.getPropertyValue("--outage").trim(),
       line: { color: style.getPropertyValue("--outage-line").trim(), width: 1 },
-    }));
+    })));
     // Outages stretch no axis: it shows the range's bins.
     const { x } = this.figure.data[0];
     layout.xaxis.range = [x[0], Date.parse(x[x.length - 1]) + this.width].map(utc);
     layout.font = { color: soft, family: "inherit", size: 12 };
-    Object.assign(layout.yaxis, { gridcolor: line, range: share ? [0, 100] : undefined, ticksuffix: share ? " %" : "" });
+    Object.assign(layout.yaxis, { gridcolor: line, range: share ? [0, 100] : net ? [-1, 1] : undefined, ticksuffix: share ? " %" : "", zeroline: net, zerolinecolor: soft, tickformat: net ? "+.1f" : "" });
     layout.xaxis.linecolor = line;
     layout.hoverlabel = { bgcolor: style.getPropertyValue("--card").trim(), bordercolor: line, font: { color: style.getPropertyValue("--ink").trim() } };
     Plotly.react(this.element, data, layout, { displayModeBar: false, responsive: true });
+    this.drawn = { data, layout };
+    this.changed?.();
+    if (this.listens) return;
+    this.listens = true;
+    this.element.on("plotly_click", (event) => this.choose(this.binOf(event.points[0])));
+  }
+
+  // When the bin of a clicked point begins: `x` may be in its middle, or of one left out.
+  binOf(point) {
+    const index = point.data.bins ? point.data.bins[point.pointNumber] : point.pointNumber;
+    return this.figure.data[0].x[index];
+  }
+
+  netTraces(bin, style) {
+    const accent = style.getPropertyValue("--accent").trim();
+    const { x } = this.figure.data[0];
+    const rows = x.map((_, i) => netBand(Object.fromEntries(this.figure.data.map((t) => [t.meta, t.y[i]])), this.categories));
+    const bins = x.map((_, i) => i).filter((i) => rows[i]);
+    const line = (name, pick, more) => ({
+      ...bin, type: "scatter", mode: "lines", name, bins, meta: "net", x: bins.map((i) => x[i]), y: bins.map((i) => pick(rows[i])),
+      line: { width: 0, color: accent }, hoverinfo: "skip", ...more,
+    });
+    return [
+      line("low", (row) => row.low),
+      line("high", (row) => row.high, { fill: "tonexty", fillcolor: `${accent}33` }),
+      line("Net", (row) => row.mean, {
+        mode: "lines+markers", line: { width: 2, color: accent }, marker: { size: 5, color: accent }, hoverinfo: "all",
+        customdata: bins.map((i) => [rows[i].low, rows[i].high]), hovertemplate: "%{y:+.2f} (95 %: %{customdata[0]:+.2f} to %{customdata[1]:+.2f})",
+      }),
+    ];
+  }
+
+  // What is drawn, on the page's ground, as a picture that goes into a report.
+  download(name) {
+    const style = getComputedStyle(document.documentElement);
+    const layout = { ...structuredClone(this.drawn.layout), paper_bgcolor: style.getPropertyValue("--card").trim(), showlegend: this.mode !== "net", legend: { orientation: "h", y: 1.15 }, margin: { l: 60, r: 20, t: 40, b: 60 }, width: 1200, height: 520 };
+    layout.font.family = "sans-serif";
+    return Plotly.downloadImage({ data: this.drawn.data, layout }, { format: "png", width: 1200, height: 520, scale: 2, filename: name });
   }
 
   edges(gap) {
@@ -100,14 +155,16 @@ export class Timeline {
   // Says in the box of each bin that an outage touches what it was; draws nothing.
   tellGaps() {
     const told = [];
+    let index = -1;
     for (const x of this.figure.data[0].x) {
+      index += 1;
       const from = Date.parse(x);
       const here = this.gaps.filter((gap) => Date.parse(gap.started_at) < from + this.width
         && (gap.ended_at === null || Date.parse(gap.ended_at) > from));
-      if (here.length) told.push({ x, text: here.slice(0, 3).map(describe).join("<br>").replaceAll("; ", ";<br>") });
+      if (here.length) told.push({ x, index, text: here.slice(0, 3).map(describe).join("<br>").replaceAll("; ", ";<br>") });
     }
     return {
-      type: "scatter", mode: "markers", marker: { opacity: 0, size: 1 }, meta: "gaps", name: "",
+      type: "scatter", mode: "markers", marker: { opacity: 0, size: 1 }, meta: "gaps", name: "", bins: told.map((t) => t.index), showlegend: false,
       x: told.map((t) => t.x), y: told.map(() => 0), text: told.map((t) => t.text), hovertemplate: "%{text}<extra></extra>",
     };
   }

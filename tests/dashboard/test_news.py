@@ -78,7 +78,7 @@ def test_counts_are_by_minute_category_and_stream() -> None:
 
 
 def test_a_flood_comes_in_bounded_pieces_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selectors, "TICK_LIMIT", 20)
+    monkeypatch.setattr(selectors.live, "TICK_LIMIT", 20)
     reader = News()
     judge(*make_posts(50))
     pieces = [sum(count["count"] for count in reader.read().counts) for _ in range(4)]

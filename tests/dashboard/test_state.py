@@ -37,7 +37,7 @@ def gap(now: datetime, *, minutes: float, length: float | None = 2, **fields: An
 
 
 def shown(stream: Stream | None = None, range_key: str = "1h") -> list[GapEvent]:
-    return state.gaps(selectors.make_view(range_key, None if stream is None else stream.pk))
+    return state.gaps(selectors.make_view(range_key, [] if stream is None else [stream.pk]))
 
 
 def alerts(now: datetime) -> list[StandingAlert]:

@@ -1,0 +1,23 @@
+"""What a view's filters offer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from dashboard.selectors.posts import Judged
+from ingestion.models import Stream
+
+MAXIMUM_CHOICES = 30
+
+
+def streams() -> list[Stream]:
+    """Every stream, by name."""
+    return list(Stream.objects.all())
+
+
+def languages(sample: Sequence[Judged], chosen: Sequence[str]) -> list[str]:
+    """Codes of languages of the newest posts, the most frequent first, and those chosen."""
+    counted = Counter(row["post__lang"] for row in sample if row["post__lang"])
+    found = [code for code, _ in counted.most_common(MAXIMUM_CHOICES)]
+    return [*found, *(code for code in chosen if code not in found)]

@@ -1,0 +1,45 @@
+// The chart's numbers as a table, for who cannot see or does not trust a chart.
+import { netBand } from "./net.js";
+
+const number = new Intl.NumberFormat();
+const when = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" });
+
+export class BinTable {
+  // `choose(time)` is called for the bin whose posts somebody wants to see.
+  constructor(box, categories, timeline, choose) {
+    Object.assign(this, { box, categories, timeline, choose });
+    box.addEventListener("toggle", () => this.show());
+  }
+
+  show() {
+    if (!this.box.open || !this.timeline.figure || this.box.contains(document.activeElement) && document.activeElement.tagName === "BUTTON") return;
+    const traces = this.timeline.figure.data;
+    const rows = traces[0].x.map((x, i) => ({ x, counts: Object.fromEntries(traces.map((t) => [t.meta, t.y[i]])) }));
+    const full = rows.filter((row) => Object.values(row.counts).some(Boolean)).reverse();
+    this.box.querySelector("tbody").replaceChildren(...full.map((row) => this.#row(row)));
+    this.box.querySelector(".empty").hidden = full.length > 0;
+  }
+
+  #row({ x, counts }) {
+    const line = document.createElement("tr");
+    const head = document.createElement("th");
+    head.scope = "row";
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "link";
+    button.textContent = when.format(new Date(x));
+    button.setAttribute("aria-label", `Posts of ${button.textContent} UTC`);
+    button.addEventListener("click", () => this.choose(x));
+    head.append(button);
+    const band = netBand(counts, this.categories);
+    const sum = Object.values(counts).reduce((a, b) => a + b, 0);
+    const cells = [...this.categories.map((c) => number.format(counts[c.key])), number.format(sum),
+      band ? `${signed(band.mean)} (${signed(band.low)} to ${signed(band.high)})` : "–"];
+    line.append(head, ...cells.map((text) => Object.assign(document.createElement("td"), { textContent: text })));
+    return line;
+  }
+}
+
+function signed(value) {
+  return (value > 0 ? "+" : value < 0 ? "−" : "") + Math.abs(value).toFixed(2);
+}
