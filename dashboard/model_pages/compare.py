@@ -63,7 +63,7 @@ def _asked(request: HttpRequest, name: str) -> int | None:
 
 def _side_by_side(scheme: LabelScheme, first: ModelVersion, second: ModelVersion) -> dict[str, Any]:
     names = tables.category_names(list(scheme.categories.all()))
-    judged = [tables.test_of(version) for version in (first, second)]
+    judged = tables.test_of(first), tables.test_of(second)
     matrices = [tables.confusion(version, names) for version in (first, second)]
     curves = {f"version {v.version}": calibration_of(v) for v in (first, second)}
     held = _held_against(first, second)

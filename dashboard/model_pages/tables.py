@@ -108,7 +108,9 @@ def classes(judged: Mapping[str, Any], names: Mapping[str, str]) -> list[ClassRo
         ClassRow(
             key,
             names.get(key, key),
-            *(figure(scores[key], name) for name in ("precision", "recall", "f1")),
+            precision=figure(scores[key], "precision"),
+            recall=figure(scores[key], "recall"),
+            f1=figure(scores[key], "f1"),
             support=scores[key].get("support", 0),
         )
         for key in _ordered(scores, names)
