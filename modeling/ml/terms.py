@@ -2,12 +2,19 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from math import log, sqrt
 
 from modeling.ml import text
 
 # A word in fewer posts than this says more about one author than about a topic.
 MINIMUM_POSTS = 3
+
+
+@lru_cache(maxsize=4096)
+def _words(post: str) -> frozenset[str]:
+    """Live pages look at the same newest posts again and again."""
+    return frozenset(text.words(post))
 
 
 def distinctive(
@@ -20,7 +27,7 @@ def distinctive(
     """
     groups: dict[str, Counter[str]] = {}
     for group, post in posts:
-        groups.setdefault(group, Counter()).update(set(text.words(post)))
+        groups.setdefault(group, Counter()).update(_words(post))
     overall: Counter[str] = Counter()
     for counts in groups.values():
         overall.update(counts)
