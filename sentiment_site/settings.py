@@ -411,6 +411,8 @@ LABELLING_STRATEGY = env.text(
 LABELLING_RANDOM_SHARE = env.decimal("LABELLING_RANDOM_SHARE", 0.2, low=0, high=1)
 LABELLING_OVERLAP = env.decimal("LABELLING_OVERLAP", 0.1, low=0, high=1)
 LABELLING_GOLD = env.decimal("LABELLING_GOLD", 0.02, low=0, high=1)
+# Spreads questions over what the champion sees, for some 300 MB in each web process that asks.
+LABELLING_EMBEDDINGS = env.boolean("LABELLING_EMBEDDINGS", default=True)
 
 # --- Libraries that read the environment ------------------------------------------------------
 

@@ -66,7 +66,7 @@ def _action(given: Any) -> Action:
     if not isinstance(given, dict) or given.get("do") not in KINDS:
         raise Malformed(f"`do` must be one of {', '.join(sorted(KINDS))}.")
     post, category, seconds = given.get("post"), given.get("category"), given.get("seconds")
-    if not _is_id(post):
+    if not isinstance(post, int) or not _is_id(post):
         raise Malformed("`post` must be the number of a post.")
     if given["do"] in OF_CATEGORIES and not isinstance(category, str):
         raise Malformed("`category` must be the key of a category.")

@@ -75,7 +75,8 @@ def settle(request: HttpRequest, annotator: User) -> HttpResponse:
     """Give a post the label that settles it (`category`), take that back (`undo`), or leave a
     flagged one as it is (neither)."""
     scheme = scheme_of(request)
-    post = Post.objects.visible().filter(pk=_number(request.POST.get("post"))).first()
+    number = _number(request.POST.get("post"))
+    post = Post.objects.visible().filter(pk=number).first() if number is not None else None
     if post is None:
         return _back(scheme)
     category, told = _category(request.POST, scheme), {}

@@ -128,8 +128,6 @@ def readings(scheme: LabelScheme) -> dict[int, dict[int, int]]:
     found: dict[int, dict[int, int]] = defaultdict(dict)
     last_said: dict[tuple[int, int], int] = {}
     for post_id, person, category, origin, replaced_at in rows:
-        if person is None:
-            continue
         if origin == Annotation.Origin.HUMAN:
             last_said[post_id, person] = category
             if replaced_at is None:

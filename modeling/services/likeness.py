@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
+from django.conf import settings
 from django.db import connection
 from numpy.typing import NDArray
 
@@ -83,7 +84,10 @@ _guard = threading.Lock()
 
 
 def embeddings(scheme: LabelScheme) -> Embeddings | None:
-    """The champion's, where this process has them; else they are loaded for the next time."""
+    """The champion's, where this process has them; else they are loaded for the next time, unless
+    LABELLING_EMBEDDINGS is off."""
+    if not settings.LABELLING_EMBEDDINGS:
+        return None
     version = ModelVersion.objects.champions().filter(scheme=scheme).first()
     if version is None:
         return None

@@ -97,8 +97,8 @@ def draw(
     now = timezone.now()
     Assignment.objects.filter(scheme=scheme).expired(now).exclude(annotator=annotator).delete()
     held = Assignment.objects.waiting().filter(annotator=annotator, scheme=scheme)
-    # A post that was deleted or edited meanwhile is not shown any more.
-    held.exclude(post__in=Post.objects.current()).delete()
+    # Deleted or edited meanwhile, or labelled elsewhere: not shown any more.
+    held.filter(~Q(post__in=Post.objects.current()) | Exists(_said(annotator))).delete()
     held.update(expires_at=now + HOLD)
     ids = set(held.values_list("pk", flat=True))
     for _ in range(_TRIES):
@@ -248,22 +248,20 @@ def _unlike(order: Sequence[Candidate], seen: Seen) -> Iterator[Candidate]:
         yield from (part[place] for place in spread if seen.take(part[place].text))
 
 
-def _free(annotator: User, scheme: LabelScheme, post: str) -> list[Exists]:
-    """Conditions of a row whose `post` nobody has labelled, flagged or in hand, nor `annotator`
-    been asked about."""
+def _free(annotator: User, scheme: LabelScheme, post: str) -> Q:
+    """That nobody has labelled or flagged a row's `post`, or has it in hand, and that `annotator`
+    was not asked about it."""
     asked = Assignment.objects.filter(post=OuterRef(post), scheme=scheme)
     labelled = Annotation.objects.current().filter(post=OuterRef(post), scheme=scheme)
-    return [
-        ~Exists(asked.filter(Q(status__in=Assignment.HOLDING) | Q(annotator=annotator))),
-        ~Exists(labelled),
-    ]
+    is_asked = asked.filter(Q(status__in=Assignment.HOLDING) | Q(annotator=annotator))
+    return ~Q(Exists(is_asked)) & ~Q(Exists(labelled))
 
 
 def _judged(annotator: User, scheme: LabelScheme) -> list[Candidate]:
     rows = (
         Prediction.objects.serving()
         .of_current_posts()
-        .filter(*_free(annotator, scheme, "post"), scheme=scheme)
+        .filter(_free(annotator, scheme, "post"), scheme=scheme)
         .order_by("-id")
         .values_list("post_id", "post__text", "category_id", "scores")
     )
@@ -274,7 +272,7 @@ def _judged(annotator: User, scheme: LabelScheme) -> list[Candidate]:
 
 
 def _unjudged(annotator: User, scheme: LabelScheme, count: int) -> list[Pick]:
-    posts = Post.objects.current().filter(*_free(annotator, scheme, "pk")).order_by("-pk")
+    posts = Post.objects.current().filter(_free(annotator, scheme, "pk")).order_by("-pk")
     ids = list(posts.values_list("pk", flat=True)[:POOL])
     return [
         Pick(post_id, Reason.UNJUDGED, WHY[Reason.UNJUDGED])

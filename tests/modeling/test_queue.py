@@ -22,7 +22,7 @@ from modeling.models import (
     Prediction,
 )
 from modeling.services import likeness, queue
-from modeling.services.annotate import annotate, flag, skip, take_up, undo, unflag
+from modeling.services.annotate import annotate, annotate_many, flag, skip, take_up, undo, unflag
 from modeling.services.dataset import _majority
 from tests.conftest import wait_until
 from tests.modeling.threads import at_once
@@ -140,6 +140,13 @@ def test_the_embedder_is_loaded_aside(scheme: LabelScheme, champion: ModelVersio
     wait_until(lambda: scheme.key in likeness._loaded)
 
 
+def test_memory_can_be_saved(scheme: LabelScheme, champion: ModelVersion, plain: Settings) -> None:
+    likeness.load(scheme.key, champion)
+    assert likeness.embeddings(scheme) is not None
+    plain.LABELLING_EMBEDDINGS = False
+    assert likeness.embeddings(scheme) is None
+
+
 def test_a_scarce_category_is_asked_for_without_naming_it(
     scheme: LabelScheme, judged: Maker, ann: User, bob: User, plain: Settings
 ) -> None:
@@ -206,6 +213,15 @@ def test_asking_again_brings_back_what_one_holds(
     assert queue.draw(ann, scheme, count=3) == first
     more = queue.draw(ann, scheme, count=3, have=[one.pk for one in first])
     assert len(more) == 3 and not texts(more) & texts(first)
+
+
+def test_what_one_has_labelled_elsewhere_is_not_asked_again(
+    scheme: LabelScheme, judged: Maker, ann: User
+) -> None:
+    post = judged("the only one")
+    queue.draw(ann, scheme)
+    annotate_many(scheme, {post.pk: "positive"}, annotator=ann)
+    assert queue.draw(ann, scheme) == []
 
 
 def test_nobody_hoards(scheme: LabelScheme, judged: Maker, ann: User) -> None:
