@@ -5,7 +5,7 @@
 #
 #   docker build -t sentiment .
 #   docker build -t sentiment:gpu --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
-ARG PYTHON=3.11.14-slim-bookworm
+ARG PYTHON=3.11.14-slim-trixie
 
 FROM python:${PYTHON} AS build
 # PyPI's torch brings CUDA, several GB; this index has the build without.
@@ -28,6 +28,11 @@ ENV PATH=/venv/bin:$PATH \
     VAR_DIR=/var/lib/sentiment \
     STATIC_ROOT=/app/staticfiles \
     HOME=/tmp
+# pg_dump of version 17, for `backup`: servers up to that version.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends postgresql-client \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --home-dir /app --shell /usr/sbin/nologin sentiment \
     && install -d -o sentiment -g sentiment /var/lib/sentiment /var/lib/mlflow /app
 COPY --from=build /venv /venv

@@ -5,6 +5,7 @@ import sys
 
 BENCHMARKS = {
     "accuracy": "tests.benchmarks.accuracy",
+    "backup": "tests.benchmarks.backup",
     "drift": "tests.benchmarks.drift",
     "starter": "tests.benchmarks.starter",
     "import": "tests.benchmarks.import_posts",
@@ -13,6 +14,7 @@ BENCHMARKS = {
     "http": "tests.benchmarks.http",
     "overload": "tests.benchmarks.overload",
     "refusals": "tests.benchmarks.refusals",
+    "pages": "tests.benchmarks.pages",
     "throughput": "tests.benchmarks.throughput",
     "soak": "tests.benchmarks.soak",
 }
