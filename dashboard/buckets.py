@@ -194,7 +194,7 @@ def _upsert(rows: Sequence[tuple[Any, ...]], into: _Table, is_overall: bool) -> 
     target = f"({', '.join(keys)})" + (" WHERE stream_id IS NULL" if is_overall else "")
     moment, *others = into.columns
     columns = [moment, "stream_id", "category_id", "count", "confidence_sum", *others]
-    adapt = into.model._meta.get_field(moment).get_db_prep_value
+    adapt = models.DateTimeField().get_db_prep_value
     for start in range(0, len(rows), _ROWS_A_STATEMENT):
         part = rows[start : start + _ROWS_A_STATEMENT]
         values = ", ".join([f"({', '.join(['%s'] * len(columns))})"] * len(part))

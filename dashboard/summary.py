@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+
+from dashboard.events import TermEvent
 
 # Up to these values of net sentiment the mood has the name.
 MOODS = (
@@ -22,7 +24,7 @@ def mood(net: float | None) -> str:
 
 
 def headline(
-    counts: dict[str, int], net: float | None, terms: dict[str, list[dict[str, Any]]]
+    counts: dict[str, int], net: float | None, terms: Mapping[str, Sequence[TermEvent]]
 ) -> str:
     """One sentence: the mood, the largest share that explains it, and what it is about."""
     total = sum(counts.values())

@@ -259,7 +259,6 @@ CONTENT_SECURITY_POLICY = {
         "font-src": [SELF],
         # The websocket too: to browsers of today, ws: and wss: of the own host are 'self'.
         "connect-src": [SELF],
-        "manifest-src": [SELF],
         "form-action": [SELF],
         "frame-ancestors": [NONE],
         "base-uri": [NONE],

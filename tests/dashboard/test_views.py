@@ -11,6 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from dashboard import figures, presenters, selectors, summary
+from dashboard.events import TermEvent
 from modeling.models import ModelVersion
 from modeling.services import classify
 from tests.dashboard.factories import make_post, make_stream
@@ -94,7 +95,8 @@ def test_the_mood_has_a_name(net: float | None, mood: str) -> None:
 
 
 def test_the_headline_says_how_many_and_about_what() -> None:
-    terms = {"negative": [{"word": "luggage"}, {"word": "delay"}]}
+    words = [TermEvent(word=word, count=3, z=2.0) for word in ("luggage", "delay")]
+    terms = {"negative": words}
     line = summary.headline({"negative": 3, "positive": 1}, -0.5, terms)
     assert line == (
         "The mood is very negative: 75% of 4 posts are negative, about “luggage” and “delay”."
