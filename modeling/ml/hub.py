@@ -11,7 +11,7 @@ def transformers() -> ModuleType:
     Bars of downloads from the hub stay: those take minutes.
     """
     import transformers as library
-    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
     from transformers.utils import logging
 
     silent = are_progress_bars_disabled()
