@@ -29,6 +29,7 @@ from api import tokens
 from api.exceptions import CONTENT_TYPE, RETRY_AFTER_SECONDS, SERVER_ERROR, problem
 from api.middleware import use_request_id
 from api.models import ApiToken
+from api.ndjson import LINE_LIMIT
 from api.parsers import read_json
 from api.serializers import BATCH_LIMIT, TEXT_LIMIT
 from api.views import as_batch_result, as_single_result
@@ -165,6 +166,9 @@ def _replay(messages: list[Message], receive: Receive) -> Receive:
 
 def _texts(body: bytes, *, is_single: bool) -> list[str] | None:
     """The texts of a body that breaks no rule, None for others."""
+    if is_single and len(body) > LINE_LIMIT:
+        # No text is as long: it will be refused, and need not be read twice for that.
+        return None
     try:
         data = read_json(body)
     except ParseError:
