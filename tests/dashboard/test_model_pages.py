@@ -424,6 +424,18 @@ def test_another_scheme_s_versions_are_its_own(client: Client, make_version: Ver
     text_of(client, "/models/1/", 404)
 
 
+def test_pages_bring_no_style_or_script_of_their_own(
+    client: Client, make_version: Versions
+) -> None:
+    champion_and_rival(make_version)
+    for path in ("/models/", "/models/2/", "/models/2/promote/", "/models/compare/?a=1&b=2"):
+        page = client.get(path).content.decode()
+        assert not re.search(r"<style|\sstyle=|\son[a-z]+=", page), path
+        scripts = re.findall(r"<script([^>]*)>", page)
+        assert all("src=" in s or 'type="application/json"' in s for s in scripts), path
+        assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", page), path
+
+
 @pytest.mark.parametrize("rows", [1, 15])
 def test_pages_ask_few_queries_however_many_rows(
     client: Client,

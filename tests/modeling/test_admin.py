@@ -11,6 +11,7 @@ from django.utils import timezone
 from ingestion.models import Post
 from modeling.models import Annotation, LabelScheme, ModelVersion, Promotion
 from modeling.services import classify
+from tests.dashboard.model_rows import judged_fields
 
 pytestmark = pytest.mark.django_db
 
@@ -189,3 +190,18 @@ def test_a_list_asks_few_queries_however_long(
 ) -> None:
     with django_assert_max_num_queries(14):
         assert boss.get(reverse(f"admin:{model}_changelist")).status_code == 200
+
+
+def test_a_version_s_page_shows_tables_and_no_json(
+    boss: Client, make_version: Callable[..., ModelVersion]
+) -> None:
+    fields = judged_fields()
+    version = make_version(2, **fields)
+    page = boss.get(reverse("admin:modeling_modelversion_change", args=[version.pk]))
+    shown = page.content.decode()
+    test = fields["metrics"]["test"]
+    low, high = test["intervals"]["macro_recall"]
+    assert f"{test['macro_recall']:.3f} ({low:.3f} to {high:.3f})" in shown
+    assert "negation = no" in shown and "180 posts; mean confidence 0.800" in shown
+    assert f"<td>{version.artifact_digests['sentiment.json']}</td>" in shown
+    assert "per_class" not in shown and "&quot;" not in shown and "&#x27;: " not in shown

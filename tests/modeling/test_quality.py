@@ -86,7 +86,9 @@ def test_shifted_posts_are_drift_and_an_alert_that_closes(
         arrive([f"WHAT?!! NUMBER {i} @you #SHOUT" for i in range(150)])
         report = quality.build_report(scheme)
         assert report.has_drift
-        assert report.statistics["upper_share"]["verdict"] == "drift"
+        moved = report.statistics["upper_share"]
+        assert moved["verdict"] == "drift"
+        assert moved["reference_mean"] < 0.2 < 0.5 < moved["window_mean"]
         assert report.statistics["embedding"]["verdict"] == "drift"
         assert report.statistics["domain_classifier"]["auc"] > 0.9
         assert not report.accuracy["is_trusted"] and "upper_share" in report.accuracy["reason"]

@@ -37,6 +37,7 @@ def test_a_training_ends_with_a_registered_champion_and_a_worse_one_is_refused(
     version = ModelVersion.objects.champions().get(scheme=labelled)
     assert run.version == version and version.version == 1
     assert version.metrics["test"]["macro_recall"] > 0.8
+    assert sum(bin["count"] for bin in version.metrics["calibration"]) == version.test_size
     assert version.train_size + version.validation_size + version.test_size == 180
     _check_registry(version, len(run.history))
     assert serving.champion("mood").version == "1"
