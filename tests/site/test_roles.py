@@ -35,6 +35,10 @@ OPEN = {"health", "login", "logout", "home", "favicon", "schema", "docs", "redoc
 PAGES: list[tuple[str, str, set[str]]] = [
     ("GET", "/", SIGNED_IN),
     ("GET", "/live/data/", SIGNED_IN),
+    ("GET", "/live/posts/", SIGNED_IN),
+    ("GET", "/live/details/", SIGNED_IN),
+    ("GET", "/live/bins.csv", SIGNED_IN),
+    ("GET", "/live/why/{post}/", SIGNED_IN),
     ("GET", "/models/", SIGNED_IN),
     ("GET", "/models/1/", SIGNED_IN),
     ("GET", "/models/1/promote/", MODEL_MANAGERS),
@@ -49,6 +53,10 @@ PAGES: list[tuple[str, str, set[str]]] = [
     ("GET", "/models/reports/", SIGNED_IN),
     ("GET", "/models/reports/{report}/", SIGNED_IN),
     ("GET", "/label/", LABELLERS),
+    ("POST", "/label/next/", LABELLERS),
+    ("POST", "/label/save/", LABELLERS),
+    ("GET", "/label/review/", LABELLERS),
+    ("GET", "/label/search/", LABELLERS),
     ("GET", "/login/", EVERYBODY),
 ]
 API: list[tuple[str, str, set[str]]] = [
