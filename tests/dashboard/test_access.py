@@ -93,5 +93,5 @@ def test_the_page_asks_as_many_queries_for_one_post_as_for_many(
     stream = make_stream()
     for _ in range(posts):
         judged(streams=[stream], at=datetime(2026, 3, 1, tzinfo=UTC))
-    with django_assert_num_queries(22):
+    with django_assert_num_queries(7):
         client.get("/?range=all", headers=BROWSER)

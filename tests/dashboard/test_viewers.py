@@ -179,7 +179,7 @@ async def test_a_query_that_means_nothing_still_has_a_snapshot(live_site: str) -
     address = live_site.replace("http", "ws") + f"/ws/live/?range=%ff&stream={'9' * 30}"
     async with websockets.connect(address, origin=websockets.Origin(live_site)) as socket:
         view = (await read(socket))["view"]
-    assert (view["range"], view["stream"]) == ("15m", None)
+    assert (view["range"], view["streams"]) == ("15m", [])
 
 
 async def test_sequences_of_quiet_ticks_go_on_by_one(live_site: str) -> None:
