@@ -115,7 +115,7 @@ def _fill() -> int:
     )
     is_sqlite = connection.vendor == "sqlite"
     # Spread evenly but for a stride that leaves no two days alike.
-    age = f"(i * 7919 % {YEAR_SECONDS})"
+    age = f"(CAST(i AS bigint) * 7919 % {YEAR_SECONDS})"
     moment = (
         f"strftime('%Y-%m-%d %H:%M:%S', 'now', '-' || {age} || ' seconds')"
         if is_sqlite
