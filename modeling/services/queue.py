@@ -10,11 +10,13 @@ from __future__ import annotations
 import random
 import zlib
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, Q
 from django.utils import timezone
 
@@ -101,16 +103,28 @@ def draw(
     held.filter(~Q(post__in=Post.objects.current()) | Exists(_said(annotator))).delete()
     held.update(expires_at=now + HOLD)
     ids = set(held.values_list("pk", flat=True))
-    for _ in range(_TRIES):
+    for attempt in range(_TRIES):
         missing = min(count - len(ids - set(have)), MOST_HELD - len(ids))
-        if missing <= 0 or not (picks := _pick(annotator, scheme, missing)):
+        if missing <= 0:
             break
-        _hand_out(picks, annotator, scheme, now)
+        # Whoever lost posts to somebody quicker looks again while nobody else does.
+        with _alone(scheme) if attempt else nullcontext():
+            if not (picks := _pick(annotator, scheme, missing)):
+                break
+            _hand_out(picks, annotator, scheme, now)
         ids = set(held.values_list("pk", flat=True))
         if len(picks) < missing:
             break
     fresh = held.exclude(pk__in=have).select_related("post").order_by("pk")
     return list(fresh[:count])
+
+
+@contextmanager
+def _alone(scheme: LabelScheme) -> Iterator[None]:
+    with transaction.atomic():
+        # Without the key: predictions and labels that name the scheme need not wait.
+        LabelScheme.objects.select_for_update(no_key=True).get(pk=scheme.pk)
+        yield
 
 
 def _hand_out(picks: Sequence[Pick], annotator: User, scheme: LabelScheme, now: datetime) -> None:
