@@ -14,5 +14,11 @@ from ingestion.services.posts import Stored, store
 
 def keep_texts(texts: Sequence[str]) -> Stored:
     """Store each text as a post of the source `api`, said now; it is classified as any other."""
-    now = timezone.now()
-    return store([IncomingPost(API, uuid4().hex, text, now) for text in texts])
+    now, request = timezone.now(), uuid4().hex
+    # Posts of one moment are stored in the order of their ids.
+    return store(
+        [
+            IncomingPost(API, f"{request}-{number:06d}", text, now)
+            for number, text in enumerate(texts)
+        ]
+    )
