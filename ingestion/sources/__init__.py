@@ -137,7 +137,8 @@ _MODULES: dict[str, str] = {
 
 def names() -> tuple[str, ...]:
     """Sources that can be streamed: our own, then those that installed packages bring."""
-    return (*_MODULES, *brought_sources())
+    # As plain text: whoever prints the choices would show the names of an enumeration.
+    return (*map(str, _MODULES), *brought_sources())
 
 
 def create(name: str) -> LiveSource:

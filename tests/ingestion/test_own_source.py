@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
 
 from ingestion import sources
 from ingestion.events import IncomingPost, Malformed
@@ -175,3 +176,8 @@ def test_a_bad_query_and_a_bad_post_are_told(forum: Forum, monkeypatch: pytest.M
     whole = b'{"name": "t3_1", "title": "hi", "created_utc": 1700000000, "subreddit": "cats"}'
     (post,) = live.parse(whole)
     assert isinstance(post, IncomingPost) and post.text == "hi"
+
+
+def test_a_source_that_is_none_is_refused_by_the_names_that_people_type() -> None:
+    with pytest.raises(CommandError, match="choose from 'x', 'bluesky', 'mastodon', 'rss', 'file'"):
+        call_command("stream", "--source", "nowhere")
