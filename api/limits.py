@@ -86,10 +86,18 @@ def _caller(request: HttpRequest, token: ApiToken | None) -> str:
         return f"token:{token.pk}"
     if request.user.is_authenticated:
         return f"user:{request.user.pk}"
+    return f"address:{network_of(request.META.get('REMOTE_ADDR', '')) or 'unknown'}"
+
+
+def network_of(address: str) -> str | None:
+    """Whom an address stands for: itself; of IPv6 its /64, which one customer has whole.
+
+    None for what is no address.
+    """
     try:
-        address = ip_address(request.META.get("REMOTE_ADDR", ""))
+        parsed = ip_address(address)
     except ValueError:
-        return "address:unknown"
-    if isinstance(address, IPv6Address):
-        return f"address:{int(address) >> 64:x}"
-    return f"address:{address}"
+        return None
+    if isinstance(parsed, IPv6Address):
+        return str(IPv6Address(int(parsed) >> 64 << 64))
+    return str(parsed)

@@ -8,15 +8,17 @@ turn the same code into a production deployment.
 import importlib.util
 import os
 import secrets
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import dj_database_url
-from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from sentiment_site import env
+from sentiment_site.content_policy import CONTENT_SECURITY_POLICY  # noqa: F401  read by django-csp
+from sentiment_site.openapi import SPECTACULAR_SETTINGS  # noqa: F401  read by Django
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env.load(Path(env.text("ENV_FILE", str(BASE_DIR / ".env"))))
@@ -70,6 +72,7 @@ INSTALLED_APPS = [
     "channels",
     "django_celery_beat",
     "django_prometheus",
+    "axes",
     "sentiment_site",
     "ingestion",
     "modeling",
@@ -92,6 +95,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 
@@ -227,6 +231,24 @@ WHITENOISE_USE_FINDERS = True
 LOGIN_URL = "login"
 CSRF_FAILURE_VIEW = "api.exceptions.csrf_failure"
 LOGIN_REDIRECT_URL = "/"
+# Failed sign-ins of one name from one address, and of any names from it; `sign_in.py` says more.
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AXES_FAILURE_LIMIT = env.integer("LOGIN_FAILURES", 5, low=1, high=1000)
+LOGIN_ADDRESS_FAILURES = env.integer("LOGIN_ADDRESS_FAILURES", 50, low=1, high=100_000)
+AXES_COOLOFF_TIME = timedelta(minutes=env.integer("LOGIN_COOL_OFF_MINUTES", 15, low=1, high=10_080))
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_HANDLER = "sentiment_site.sign_in.Guesses"
+AXES_CLIENT_IP_CALLABLE = "sentiment_site.sign_in.address"
+AXES_LOCKOUT_CALLABLE = "sentiment_site.sign_in.refuse"
+AXES_RESET_ON_SUCCESS = True
+# Trying on while locked out does not make it longer: whoever forgot a password is let in in time.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+# Who signed in when and from where is not kept; the admin is our own.
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -248,23 +270,6 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE_SITE els
 SECURE_REDIRECT_EXEMPT = [r"^health/?$", r"^metrics/?$"]
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-# Only what the site itself serves runs; `docs/running.md` says why each exception is there.
-CONTENT_SECURITY_POLICY = {
-    "DIRECTIVES": {
-        "default-src": [NONE],
-        "script-src": [SELF, NONCE],
-        "style-src": [SELF],
-        # Plotly's export, Swagger UI's and the admin's icons.
-        "img-src": [SELF, "data:", "blob:"],
-        "font-src": [SELF],
-        # The websocket too: to browsers of today, ws: and wss: of the own host are 'self'.
-        "connect-src": [SELF],
-        "form-action": [SELF],
-        "frame-ancestors": [NONE],
-        "base-uri": [NONE],
-        "object-src": [NONE],
-    },
-}
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 # --- API --------------------------------------------------------------------------------------
@@ -294,26 +299,6 @@ REST_FRAMEWORK = {
     "DEFAULT_THROTTLE_CLASSES": ["api.limits.RateLimit"],
     "DEFAULT_SCHEMA_CLASS": "api.schema.Schema",
     "EXCEPTION_HANDLER": "api.exceptions.problem_handler",
-}
-SPECTACULAR_SETTINGS = {
-    "TITLE": "Sentiment API",
-    "DESCRIPTION": "Live sentiment on social posts: predictions, posts, labels and models.",
-    "VERSION": "0.1.0",
-    "OAS_VERSION": "3.1.0",
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
-    # What is sent has no ids and times; what is answered has all fields.
-    "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {
-        "SourceEnum": "ingestion.models.sources.source_choices",
-        "PostSourceEnum": "ingestion.models.sources.post_source_choices",
-    },
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "api.examples.add_examples",
-    ],
 }
 
 # --- Sources ----------------------------------------------------------------------------------
