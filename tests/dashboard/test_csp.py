@@ -2,7 +2,6 @@
 
 import json
 import re
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from modeling.models import ModelVersion
-from tests.dashboard.test_browser import ARGUMENTS, CHROMIUM
+from tests.dashboard.browser import CHROMIUM, session_of, sign_in, with_chromium
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 HTML = {"Accept": "text/html"}
@@ -64,10 +63,9 @@ def test_plotly_s_style_sheet_is_the_package_s() -> None:
     assert ".no-inline-styles" in script
 
 
-def problems_of(site: str, paths: list[str], cookie: str) -> dict[str, list[str]]:
+def problems_of(site: str, paths: list[str], session: str) -> dict[str, list[str]]:
     """What Chromium complains of, by page."""
     found: dict[str, list[str]] = {}
-    errors: list[BaseException] = []
 
     def visit(context: Any, path: str) -> list[str]:
         told: list[str] = []
@@ -86,25 +84,13 @@ def problems_of(site: str, paths: list[str], cookie: str) -> dict[str, list[str]
         page.close()
         return [text for text in told if path != "/docs/redoc" or LOGO not in text]
 
-    def run() -> None:
-        from playwright.sync_api import sync_playwright
+    def work(browser: Any) -> None:
+        context = browser.new_context()
+        context.add_init_script(LISTEN)
+        sign_in(context, site, session)
+        found.update({path: visit(context, path) for path in paths})
 
-        try:
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-                context = browser.new_context()
-                context.add_init_script(LISTEN)
-                context.add_cookies([{"name": "sessionid", "value": cookie, "url": site}])
-                found.update({path: visit(context, path) for path in paths})
-                browser.close()
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(120)
-    if errors:
-        raise errors[0]
+    with_chromium(work)
     return found
 
 
@@ -112,15 +98,14 @@ def problems_of(site: str, paths: list[str], cookie: str) -> dict[str, list[str]
 @pytest.mark.browser
 @pytest.mark.django_db(transaction=True)
 def test_no_page_breaks_the_policy(
-    live_site: str, champion: ModelVersion, admin_user: User, client: Client
+    live_site: str, champion: ModelVersion, admin_user: User
 ) -> None:
-    client.force_login(admin_user)
     paths = [
         *("/", "/login/", "/docs", "/docs/redoc", "/admin/", "/admin/ingestion/post/"),
         *("/admin/modeling/modelversion/", "/admin/django_celery_beat/periodictask/add/"),
         *("/admin/ingestion/stream/add/", "/admin/auth/user/add/"),
     ]
-    problems = problems_of(live_site, paths, client.cookies["sessionid"].value)
+    problems = problems_of(live_site, paths, session_of(admin_user))
     assert set(problems) == set(paths)
     broken = {path: told for path, told in problems.items() if told}
     assert broken == {}, json.dumps(broken, indent=1)

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
-from django.contrib.sessions.backends.db import SessionStore
 from pytest_django.fixtures import Settings
 
 from modeling.models import Annotation, Assignment
 from modeling.services import likeness
+from tests.dashboard.browser import (
+    PHONE,
+    aside,
+    browser_test,
+    report_problems,
+    session_of,
+    sign_in,
+    until,
+    with_chromium,
+)
 from tests.dashboard.factories import judged
-from tests.dashboard.test_browser import ARGUMENTS, CHROMIUM, aside, until
 from tests.dashboard.test_labelling import make_annotator
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-]
+pytestmark = browser_test
 
 KEYS = {"1": "negative", "2": "neutral", "3": "positive"}
 WORDS = [
@@ -57,15 +59,6 @@ def make_pool(size: int) -> list[str]:
     ]
 
 
-def session_of(user: User) -> str:
-    session = SessionStore()
-    session["_auth_user_id"] = str(user.pk)
-    session["_auth_user_backend"] = "django.contrib.auth.backends.ModelBackend"
-    session["_auth_user_hash"] = user.get_session_auth_hash()
-    session.save()
-    return str(session.session_key)
-
-
 def at_desks(
     site: str,
     sessions: list[str],
@@ -78,36 +71,21 @@ def at_desks(
     Fails for any console error but `forgiven` ones.
     """
     problems: list[str] = []
-    errors: list[BaseException] = []
 
-    def run() -> None:
-        from playwright.sync_api import sync_playwright
+    def work(browser: Any) -> None:
+        pages = []
+        for session in sessions:
+            desk = browser.new_context(**context)
+            sign_in(desk, site, session)
+            page = desk.new_page()
+            report_problems(page, site, problems)
+            page.goto(f"{site}/label/")
+            pages.append(page)
+        for page in pages:
+            page.wait_for_selector("#sheet:not([data-state=waiting])")
+        visit(*pages)
 
-        try:
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-                pages = []
-                for session in sessions:
-                    desk = browser.new_context(**context)
-                    cookie = {"name": "sessionid", "value": session, "url": site}
-                    desk.add_cookies([cookie])  # type: ignore[list-item]
-                    page = desk.new_page()
-                    page.on("console", lambda m: m.type == "error" and problems.append(m.text))
-                    page.on("pageerror", lambda error: problems.append(str(error)))
-                    page.goto(f"{site}/label/")
-                    pages.append(page)
-                for page in pages:
-                    page.wait_for_selector("#sheet:not([data-state=waiting])")
-                visit(*pages)
-                browser.close()
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(90)
-    if errors:
-        raise errors[0]
+    with_chromium(work)
     assert [one for one in problems if forgiven is None or forgiven not in one] == []
 
 
@@ -292,7 +270,7 @@ def test_it_works_by_touch_on_a_phone(live_site: str) -> None:
             page.goto(live_site + path)
             assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
-    at_desks(live_site, [session], visit, viewport={"width": 360, "height": 740}, has_touch=True)
+    at_desks(live_site, [session], visit, viewport=PHONE, has_touch=True)
 
 
 def test_the_space_bar_presses_the_button_that_has_the_focus(live_site: str) -> None:

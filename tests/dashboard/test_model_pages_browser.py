@@ -9,15 +9,15 @@ import pytest
 from playwright.sync_api import expect
 
 from modeling.models import LabelScheme, ModelVersion, Promotion, TrainingRun
-from tests.dashboard.model_rows import champion_and_rival
-from tests.dashboard.test_browser import CHROMIUM, aside, in_browser
-from tests.dashboard.test_model_pages import a_report, a_run, differing_predictions
+from tests.dashboard.browser import PHONE, aside, browser_test, in_browser
+from tests.dashboard.model_rows import (
+    a_report,
+    a_run,
+    champion_and_rival,
+    differing_predictions,
+)
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-]
+pytestmark = browser_test
 
 Versions = Callable[..., ModelVersion]
 
@@ -89,7 +89,7 @@ def test_every_page_fits_a_phone_and_draws_its_charts(
             assert unnamed.count() == 0, path
             assert page.locator("h1").count() == 1, path
 
-    in_browser(live_site, visit, viewport={"width": 360, "height": 740}, color_scheme=theme)
+    in_browser(live_site, visit, viewport=PHONE, color_scheme=theme)
 
 
 def test_times_are_those_of_the_viewer(

@@ -1,4 +1,4 @@
-"""A source streamed in a thread of the test's process."""
+"""A source streamed in a thread of the test's process; folders and feeds to stream."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +14,9 @@ from pytest_django import Settings
 from ingestion.models import Stream
 from ingestion.services import Tally, gaps, run_stream, upkeep
 from ingestion.sources import LiveSource
+from ingestion.sources.rss import RssSource
+from tests.feeds import Feeds
+from tests.ingestion.factories import stream
 
 
 @dataclass
@@ -71,3 +74,27 @@ def inbox(tmp_path: Path) -> Path:
 @pytest.fixture
 def food() -> Stream:
     return Stream.objects.create(name="Food", source="file", query="food")
+
+
+@pytest.fixture
+def feeds() -> Iterator[Feeds]:
+    with Feeds() as site:
+        yield site
+
+
+@pytest.fixture
+def rss_source() -> Iterator[Callable[..., RssSource]]:
+    """Sources that follow streams of these queries; they are disconnected at the end."""
+    made: list[RssSource] = []
+
+    def build(*queries: str, poll_seconds: float = 0.2, **options: float) -> RssSource:
+        options.setdefault("allow_private", True)
+        live = RssSource(poll_seconds=poll_seconds, **options)  # type: ignore[arg-type]
+        made.append(live)
+        streams = [stream(source="rss", query=query) for query in queries]
+        assert not live.follow(streams).refused
+        return live
+
+    yield build
+    for live in made:
+        live.disconnect()

@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,64 +44,33 @@ from tests.ingestion.folders import (
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-class Run:
-    """A runner on a thread of its own."""
-
-    def __init__(self, source: DirectorySource, **limits: Any) -> None:
-        self.stop = threading.Event()
-        self.tally: Any = None
-        self._thread = threading.Thread(target=self._run, args=(source, limits))
-        self._thread.start()
-
-    def _run(self, source: DirectorySource, limits: dict[str, Any]) -> None:
-        self.tally = run_stream(source, stop=self.stop, **limits)
-
-    def end(self) -> Any:
-        self.stop.set()
-        self._thread.join(20)
-        return self.tally
-
-
-@pytest.fixture
-def run() -> Iterator[Callable[..., Run]]:
-    runs: list[Run] = []
-
-    def start(source: DirectorySource, **limits: Any) -> Run:
-        runs.append(Run(source, **limits))
-        return runs[-1]
-
-    yield start
-    for each in runs:
-        each.end()
-
-
 def stored() -> set[str]:
     return set(Post.objects.values_list("external_id", flat=True))
 
 
 def test_files_are_stored_with_their_stream_and_seen_to_be_finished(
-    inbox: Path, food: Stream, run: Callable[..., Run]
+    inbox: Path, food: Stream, run: Callable
 ) -> None:
     put(inbox / "food", "a.jsonl", rows(700) + b"not json\n" + rows(1, 700))
     put(inbox / "food", "b.csv.gz", gzip.compress(b"id,text\nx1,hello\n"))
-    run(DirectorySource(inbox))
-    wait_until(lambda: WatchedFile.objects.filter(finished_at__isnull=False).count() == 2)
-    assert food.posts.count() == 702
-    first = WatchedFile.objects.get(path="food/a.jsonl")
-    assert (first.rows, first.rejected, first.error) == (702, 1, "")
-    assert first.size == (inbox / "food" / "a.jsonl").stat().st_size
-    wait_until(lambda: json.loads(cursor())["files"] == {})
-    assert (inbox / "food" / "a.jsonl").exists()
+    with run(DirectorySource(inbox)):
+        wait_until(lambda: WatchedFile.objects.filter(finished_at__isnull=False).count() == 2)
+        assert food.posts.count() == 702
+        first = WatchedFile.objects.get(path="food/a.jsonl")
+        assert (first.rows, first.rejected, first.error) == (702, 1, "")
+        assert first.size == (inbox / "food" / "a.jsonl").stat().st_size
+        wait_until(lambda: json.loads(cursor())["files"] == {})
+        assert (inbox / "food" / "a.jsonl").exists()
 
 
 @pytest.mark.parametrize("polls", [False, True])
 def test_a_file_that_comes_later_is_read(
-    inbox: Path, food: Stream, run: Callable[..., Run], polls: bool
+    inbox: Path, food: Stream, run: Callable, polls: bool
 ) -> None:
-    run(DirectorySource(inbox, polls=polls))
-    wait_until(lambda: Connection.objects.filter(status="connected").exists())
-    put(inbox / "food", "a.jsonl", rows(3))
-    wait_until(lambda: stored() == {"0", "1", "2"})
+    with run(DirectorySource(inbox, polls=polls)):
+        wait_until(lambda: Connection.objects.filter(status="connected").exists())
+        put(inbox / "food", "a.jsonl", rows(3))
+        wait_until(lambda: stored() == {"0", "1", "2"})
 
 
 def test_a_file_is_left_alone_while_it_is_written(inbox: Path, food: Stream) -> None:
@@ -208,11 +177,11 @@ def test_deletions_of_a_dump_name_whose_posts_they_are(inbox: Path, food: Stream
 
 
 def test_an_id_that_stands_for_two_posts_loses_none(
-    inbox: Path, food: Stream, run: Callable[..., Run]
+    inbox: Path, food: Stream, run: Callable
 ) -> None:
     put(inbox / "food", "a.csv", b"id,text\n7,one\n7,two\n7,one\n")
-    run(DirectorySource(inbox))
-    wait_until(lambda: set(Post.objects.values_list("text", flat=True)) == {"one", "two"})
+    with run(DirectorySource(inbox)):
+        wait_until(lambda: set(Post.objects.values_list("text", flat=True)) == {"one", "two"})
 
 
 def test_a_stream_of_some_languages_keeps_those(inbox: Path, food: Stream) -> None:
@@ -267,15 +236,13 @@ def test_it_beats_and_ends_at_once(inbox: Path, food: Stream) -> None:
     assert time.monotonic() - began < 1.5
 
 
-def test_streams_may_change_while_it_reads(
-    inbox: Path, food: Stream, run: Callable[..., Run]
-) -> None:
-    run(DirectorySource(inbox))
-    wait_until(lambda: Connection.objects.filter(status="connected").exists())
-    (inbox / "cats").mkdir()
-    put(inbox / "cats", "a.jsonl", rows(1))
-    Stream.objects.create(name="Cats", source="file", query="cats")
-    wait_until(lambda: stored() == {"0"})
+def test_streams_may_change_while_it_reads(inbox: Path, food: Stream, run: Callable) -> None:
+    with run(DirectorySource(inbox)):
+        wait_until(lambda: Connection.objects.filter(status="connected").exists())
+        (inbox / "cats").mkdir()
+        put(inbox / "cats", "a.jsonl", rows(1))
+        Stream.objects.create(name="Cats", source="file", query="cats")
+        wait_until(lambda: stored() == {"0"})
 
 
 def test_it_is_set_up_from_the_settings(settings: Any, tmp_path: Path) -> None:

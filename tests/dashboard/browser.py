@@ -1,0 +1,144 @@
+"""Pages in a real Chromium, for tests; what they share."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
+from django.db import connections
+
+from modeling.services import classify
+from tests.dashboard.factories import make_post
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# For `pytestmark`: the database is one that the server's threads see, too.
+browser_test = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+]
+PHONE = {"width": 360, "height": 740}
+# A page that is slow on a busy machine is no failure.
+PATIENCE_MS = 60_000
+
+
+def with_chromium(work: Callable[[Any], None], seconds: float = 150) -> None:
+    """Run `work(browser)` in a thread of its own: Playwright brings a loop."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        from playwright.sync_api import sync_playwright
+
+        try:
+            with sync_playwright() as playwright:
+                browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+                work(browser)
+                browser.close()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    assert not thread.is_alive(), f"the browser was not done within {seconds} s"
+
+
+def in_browser(
+    site: str, visit: Callable[[Any], None], *, forgiven: str | None = None, **context: Any
+) -> None:
+    """Run `visit(page)` on the live page, when it is live.
+
+    Fails for any console error, but for `forgiven` ones, and for any request that leaves the site.
+    """
+    problems: list[str] = []
+
+    def work(browser: Any) -> None:
+        page = browser.new_page(**context)
+        report_problems(page, site, problems)
+        page.goto(site)
+        page.wait_for_selector("#status[data-state=live]")
+        visit(page)
+
+    with_chromium(work)
+    assert [p for p in problems if forgiven is None or forgiven not in p] == []
+
+
+def report_problems(page: Any, site: str, problems: list[str]) -> None:
+    """Add console errors, exceptions and requests that leave the site to `problems`."""
+    page.set_default_timeout(PATIENCE_MS)
+    page.on("console", lambda m: m.type == "error" and problems.append(m.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda r: _check_address(r.url, site, problems))
+
+
+def _check_address(url: str, site: str, problems: list[str]) -> None:
+    if not url.startswith((site, site.replace("http", "ws"), "data:", "blob:")):
+        problems.append(f"left the site: {url}")
+
+
+def until(page: Any, condition: str, seconds: float = 10.0) -> None:
+    """Wait until an expression of the page holds. The page's policy forbids the `eval` by which
+    Playwright's own `wait_for_function` polls."""
+    deadline = time.monotonic() + seconds
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
+        page.wait_for_timeout(50)
+
+
+def aside(work: Callable[[], object]) -> None:
+    """Do `work` where no loop runs, as another process would."""
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+
+
+def judge(text: str, **fields: Any) -> None:
+    """A new post, judged by the champion."""
+    aside(lambda: classify.classify_posts([make_post(text, **fields).pk]))
+
+
+def choose(page: Any, menu: str, *values: str) -> None:
+    """Tick boxes in a menu of the filters, and show what they ask for."""
+    page.click(f"{menu} summary")
+    for value in values:
+        page.check(f"{menu} input[value='{value}']")
+    page.click(f"{menu} button")
+
+
+def session_of(user: User) -> str:
+    """The key of a session in which this person is signed in."""
+    session = SessionStore()
+    session["_auth_user_id"] = str(user.pk)
+    session["_auth_user_backend"] = "django.contrib.auth.backends.ModelBackend"
+    session["_auth_user_hash"] = user.get_session_auth_hash()
+    session.save()
+    return str(session.session_key)
+
+
+def sign_in(context: Any, site: str, session: str) -> None:
+    """Let a browser's context carry this session."""
+    context.add_cookies([{"name": "sessionid", "value": session, "url": site}])

@@ -1,0 +1,27 @@
+"""People who ask for pages where the site is closed."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from pytest_django.fixtures import Settings
+
+
+@pytest.fixture
+def manager(client: Client, settings: Settings) -> Client:
+    """Somebody who may promote, where the site is closed."""
+    settings.API_REQUIRE_AUTH = True
+    user = User.objects.create_user("mona", password="a-long-password")
+    user.user_permissions.add(Permission.objects.get(codename="change_modelversion"))
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def looker(settings: Settings) -> Client:
+    """Somebody who may look and no more."""
+    settings.API_REQUIRE_AUTH = True
+    client = Client()
+    client.force_login(User.objects.create_user("ann", password="a-long-password"))
+    return client
