@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from dashboard import figures, selectors, summary
 from dashboard.events import PostEvent
-from dashboard.selectors import Judged, View
+from dashboard.selectors import Against, Judged, Timeline, View
 
 
 def present(view: View, sample: Sequence[Judged] | None = None) -> dict[str, Any]:
@@ -55,6 +55,12 @@ def present_details(view: View) -> dict[str, Any]:
     }
 
 
+def present_comparison(view: View, against: Against) -> dict[str, Any]:
+    """The view beside what it is held against, and how far apart they are."""
+    told = selectors.comparison(view, against)
+    return {**told, "verdict": summary.verdict(told)}
+
+
 class _Line:
     """A file of one line, which `csv` writes and nobody keeps."""
 
@@ -62,15 +68,35 @@ class _Line:
         return text
 
 
-def as_csv(view: View) -> Iterator[str]:
+BAND = ("net_sentiment", "net_low", "net_high")
+DIFFERENCE = ("net_difference", "difference_low", "difference_high")
+
+
+def as_csv(view: View, against: Against | None = None) -> Iterator[str]:
     """The chart's bins as lines of CSV: start (UTC), posts of each category, all of them, net
-    sentiment and its 95 % band (empty without posts)."""
+    sentiment and its 95 % band (empty without posts); of a comparison the same of the other side,
+    and how far net sentiment is apart."""
     writer = csv.writer(_Line())
     keys = [category.key for category in view.categories]
-    yield writer.writerow(["start", *keys, "total", "net_sentiment", "net_low", "net_high"])
+    columns = ["start", *keys, "total", *BAND]
+    others = [] if against is None else [*(f"other_{name}" for name in columns), *DIFFERENCE]
+    yield writer.writerow([*columns, *others])
     series = selectors.timeline(view)
-    for index, start in enumerate(series["bins"]):
-        counts = {key: series["counts"][key][index] for key in keys}
-        band = selectors.net_band(counts, view.categories)
-        net = ["", "", ""] if band is None else [f"{value:.4f}" for value in band]
-        yield writer.writerow([start, *counts.values(), sum(counts.values()), *net])
+    other = None if against is None else selectors.timeline(against.view)
+    for index in range(len(series["bins"])):
+        row, counts = _bin(view, series, index)
+        if other is not None:
+            beside, other_counts = _bin(view, other, index)
+            apart = selectors.net_difference(counts, other_counts, view.categories)
+            row += [*beside, *_figures([apart["difference"], apart["low"], apart["high"]])]
+        yield writer.writerow(row)
+
+
+def _bin(view: View, series: Timeline, index: int) -> tuple[list[Any], dict[str, int]]:
+    counts = {key: values[index] for key, values in series["counts"].items()}
+    band = selectors.net_band(counts, view.categories) or (None, None, None)
+    return [series["bins"][index], *counts.values(), sum(counts.values()), *_figures(band)], counts
+
+
+def _figures(values: Iterable[float | None]) -> list[str]:
+    return ["" if value is None else f"{value:.4f}" for value in values]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dashboard.events import TermEvent
+from dashboard.selectors import Comparison
 
 # Up to these values of net sentiment the mood has the name.
 MOODS = (
@@ -35,6 +36,32 @@ def headline(
     words = [entry["word"] for entry in terms.get(key, [])[:4]]
     about = f", about {_join(words)}" if words else ""
     return f"The mood is {mood(net)}: {share:.0%} of {total:,} posts are {key}{about}."
+
+
+SIDES = {
+    "before": "in the period before",
+    "since": "in the other period",
+}
+
+
+def verdict(told: Comparison) -> str:
+    """A comparison in one sentence; whether what differs is more than noise."""
+    net, where = told["net"], SIDES.get(told["kind"]) or f"in “{told['stream']}”"
+    if net["difference"] is None or net["low"] is None or net["high"] is None:
+        side = "here" if net["this"] is None else where
+        return f"No post {side} was judged: there is nothing to compare."
+    band = f"95 %: {_signed(net['low'])} to {_signed(net['high'])}"
+    if net["is_noise"]:
+        return (
+            f"Net sentiment is about as {where}: the difference of {_signed(net['difference'])} "
+            f"is within noise ({band})."
+        )
+    how = "higher" if net["difference"] > 0 else "lower"
+    return f"Net sentiment is {abs(net['difference']):.2f} {how} than {where} ({band})."
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
 
 
 def _join(words: list[str]) -> str:

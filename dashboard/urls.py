@@ -8,6 +8,7 @@ from dashboard import views
 urlpatterns = [
     path("live/data/", views.data, name="live-data"),
     path("live/details/", views.details, name="live-details"),
+    path("live/compare/", views.compare, name="live-compare"),
     path("live/bins.csv", views.bins, name="live-bins"),
     path("live/posts/", views.posts, name="live-posts"),
     path("live/why/<int:post_id>/", views.why, name="live-why"),

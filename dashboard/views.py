@@ -16,7 +16,7 @@ from django.views.decorators.http import require_safe
 
 from dashboard import explanations, presenters, selectors, state
 from dashboard.access import may_watch
-from dashboard.selectors import RANGES
+from dashboard.selectors import RANGES, Against, NotComparable
 from ingestion.models import Post
 from modeling.exceptions import ModelingError
 
@@ -35,13 +35,18 @@ def home(request: HttpRequest) -> HttpResponse:
     view = selectors.view_of(request.GET)
     shown, posts = presenters.present_with_posts(view)
     streams = selectors.streams()
+    against, problem = _against(request, view)
     context: dict[str, Any] = {
         "view": view,
         "ranges": RANGES,
         "streams": streams,
         "categories": view.categories,
         "model": selectors.serving_model(),
+        "against": against,
+        "problem": problem,
+        "asked": {name: request.GET.get(name, "") for name in ("against", "since")},
         "page": {
+            "is_compared": against is not None,
             "view": shown,
             "posts": posts,
             "gaps": state.gaps(view),
@@ -53,6 +58,19 @@ def home(request: HttpRequest) -> HttpResponse:
         },
     }
     return render(request, "dashboard/home.html", context)
+
+
+def _against(request: HttpRequest, view: selectors.View) -> tuple[Against | None, str]:
+    """What the address holds the view against, or why it is none."""
+    try:
+        return selectors.against_of(request.GET, view), ""
+    except NotComparable as error:
+        return None, str(error)
+
+
+def _refusal(problem: str) -> JsonResponse:
+    told = {"title": "Nothing to compare", "status": 400, "detail": problem}
+    return JsonResponse(told, status=400)
 
 
 def _for_watchers(answer: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
@@ -80,10 +98,24 @@ def details(request: HttpRequest) -> HttpResponse:
 
 
 @_for_watchers
-def bins(request: HttpRequest) -> HttpResponse:
-    """The chart's bins as a CSV file."""
+def compare(request: HttpRequest) -> HttpResponse:
+    """The view beside what `against` names; 400 where that is nothing to compare with."""
     view = selectors.view_of(request.GET)
-    answer = HttpResponse("".join(presenters.as_csv(view)), content_type="text/csv; charset=utf-8")
+    against, problem = _against(request, view)
+    if against is None:
+        return _refusal(problem or "Name a stream, “before” or “since” with `against`.")
+    return JsonResponse(presenters.present_comparison(view, against))
+
+
+@_for_watchers
+def bins(request: HttpRequest) -> HttpResponse:
+    """The chart's bins as a CSV file, beside those of a comparison."""
+    view = selectors.view_of(request.GET)
+    against, problem = _against(request, view)
+    if problem:
+        return _refusal(problem)
+    lines = presenters.as_csv(view, against)
+    answer = HttpResponse("".join(lines), content_type="text/csv; charset=utf-8")
     name = f"sentiment-{view.range_key}-{view.end:%Y%m%dT%H%MZ}.csv"
     answer["Content-Disposition"] = f'attachment; filename="{name}"'
     return answer
@@ -91,7 +123,8 @@ def bins(request: HttpRequest) -> HttpResponse:
 
 @_for_watchers
 def posts(request: HttpRequest) -> HttpResponse:
-    """The newest posts of the chart's bin that begins at `at` (ISO 8601)."""
+    """The newest posts of the chart's bin that begins at `at` (ISO 8601); with `side=other`, of
+    a comparison's other side."""
     try:
         start = parse_datetime(request.GET.get("at", ""))
     except ValueError:
@@ -100,6 +133,11 @@ def posts(request: HttpRequest) -> HttpResponse:
         raise Http404("`at` is when a bin begins, as 2026-03-01T12:00:00Z.")
     start = start if start.tzinfo else start.replace(tzinfo=UTC)
     view = selectors.view_of(request.GET)
+    if request.GET.get("side") == "other":
+        against, problem = _against(request, view)
+        if against is None:
+            return _refusal(problem or "There is no other side without `against`.")
+        view = against.view
     return JsonResponse({"posts": selectors.posts_of_bin(view, start)})
 
 

@@ -1,7 +1,15 @@
 """The numbers that pages and websocket show."""
 
 from dashboard.selectors.choices import languages, streams
-from dashboard.selectors.counts import net_band, net_sentiment, timeline, totals
+from dashboard.selectors.comparison import (
+    Against,
+    Comparison,
+    NotComparable,
+    against_of,
+    comparison,
+    net_difference,
+)
+from dashboard.selectors.counts import Timeline, net_band, net_sentiment, timeline, totals
 from dashboard.selectors.details import details, promotions
 from dashboard.selectors.live import (
     TICK_LIMIT,
@@ -35,10 +43,16 @@ __all__ = [
     "NEWEST",
     "RANGES",
     "TICK_LIMIT",
+    "Against",
+    "Comparison",
     "Judged",
+    "NotComparable",
+    "Timeline",
     "View",
     "Wanted",
+    "against_of",
     "categories",
+    "comparison",
     "details",
     "distinctive_terms",
     "judged_sample",
@@ -46,6 +60,7 @@ __all__ = [
     "latest_id",
     "make_view",
     "net_band",
+    "net_difference",
     "net_sentiment",
     "news_since",
     "newest_posts",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from math import sqrt
 from typing import Any, TypedDict
 
@@ -11,7 +12,7 @@ from django.db.models import Count, Min, Sum
 
 from dashboard.models import SentimentBucket, SentimentPeriod
 from dashboard.selectors.posts import SCANNED, judgements, scanned
-from dashboard.selectors.view import View
+from dashboard.selectors.view import View, floor
 from ingestion.models import Post
 from modeling.models import Category
 
@@ -61,15 +62,25 @@ def _of_roll_ups(view: View) -> Iterable[tuple[datetime, int, int]]:
     else:
         wanted["stream__isnull"] = True
     length = next((s for s in (86400, 3600) if view.bin_seconds % s == 0), None)
+    ends = {"lte": view.end} if view.until is None else {"lt": view.until}
+    minutes = SentimentBucket.objects.filter(**_between("minute", view.first, ends), **wanted)
+    of_minutes = minutes.order_by().values_list("minute", "category_id").annotate(Sum("count"))
     if length is None:
-        minutes = SentimentBucket.objects.filter(
-            minute__gte=view.first, minute__lte=view.end, **wanted
-        )
-        return minutes.order_by().values_list("minute", "category_id").annotate(Sum("count"))
+        return of_minutes
+    # Of a period that is cut off, minutes.
+    cut = None if view.until is None else floor(view.until, length)
+    whole = ends if cut is None else {"lt": cut}
     periods = SentimentPeriod.objects.filter(
-        seconds=length, start__gte=view.first, start__lte=view.end, **wanted
+        seconds=length, **_between("start", view.first, whole), **wanted
     )
-    return periods.order_by().values_list("start", "category_id").annotate(Sum("count"))
+    of_periods = periods.order_by().values_list("start", "category_id").annotate(Sum("count"))
+    if cut == view.until:
+        return of_periods
+    return chain(of_periods, of_minutes.filter(minute__gte=cut))
+
+
+def _between(column: str, first: datetime, ends: Mapping[str, datetime]) -> dict[str, datetime]:
+    return {f"{column}__gte": first, **{f"{column}__{how}": end for how, end in ends.items()}}
 
 
 def _of_posts(view: View) -> Iterable[tuple[datetime, int, int]]:

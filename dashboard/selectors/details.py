@@ -65,7 +65,7 @@ def details(view: View, sample: Sequence[Judged]) -> Details:
         sources=_grouped(
             (str(names.get(row["post__source"], row["post__source"])), row) for row in sample
         ),
-        hashtags=_tags(sample, _hashtags),
+        hashtags=_tags(sample, hashtags_of),
         emoji=_tags(sample, _emoji),
         confidence=_confidence(view, sample),
     )
@@ -107,7 +107,8 @@ def _tags(sample: Sequence[Judged], find: Any) -> list[Tag]:
     return [Tag(name=g["name"], counts=g["counts"]) for g in _grouped(found)]
 
 
-def _hashtags(text: str) -> set[str]:
+def hashtags_of(text: str) -> set[str]:
+    """Lower-cased, each once."""
     return {f"#{name.lower()}" for name in HASHTAG.findall(text)}
 
 

@@ -43,8 +43,10 @@ class Judged(TypedDict):
 def within(view: View, path: str = "") -> Q:
     """What the view asks of a post but for words; `path` leads to the post, as `post__`."""
     wanted = Q(**{f"{path}deleted_at__isnull": True, f"{path}is_superseded": False})
-    if RANGES[view.range_key] is not None:
+    if RANGES[view.range_key] is not None or view.until is not None:
         wanted &= Q(**{f"{path}created_at__gte": view.first})
+    if view.until is not None:
+        wanted &= Q(**{f"{path}created_at__lt": view.until})
     if view.wanted.streams:
         links = Post.streams.through.objects.filter(stream_id__in=view.wanted.streams)
         wanted &= Q(Exists(links.filter(post_id=OuterRef(f"{path}pk"))))

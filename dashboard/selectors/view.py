@@ -64,6 +64,8 @@ class View:
     categories: tuple[Category, ...] = field(default=(), compare=False)
     # Those of the wanted streams; None is every one.
     sources: tuple[str, ...] | None = field(default=None, compare=False)
+    # Where it ends though posts came later; None while it goes on.
+    until: datetime | None = None
 
     @property
     def bin_seconds(self) -> int:

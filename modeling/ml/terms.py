@@ -1,7 +1,7 @@
 """The words that set one group of posts apart from the others."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from math import log, sqrt
 
@@ -18,16 +18,20 @@ def _words(post: str) -> frozenset[str]:
 
 
 def distinctive(
-    posts: Iterable[tuple[str, str]], *, limit: int = 12
+    posts: Iterable[tuple[str, str]],
+    *,
+    limit: int = 12,
+    find: Callable[[str], Collection[str]] = _words,
 ) -> dict[str, list[tuple[str, int, float]]]:
     """For each group of (group, text) pairs its words with count and z-score, strongest first.
 
     Log-odds ratio with an informative Dirichlet prior, here the words of all posts (Monroe,
-    Colaresi & Quinn 2008, "Fightin' Words"). A word counts once a post.
+    Colaresi & Quinn 2008, "Fightin' Words"). A word counts once a post. `find` tells a text's
+    words, or whatever else is counted.
     """
     groups: dict[str, Counter[str]] = {}
     for group, post in posts:
-        groups.setdefault(group, Counter()).update(_words(post))
+        groups.setdefault(group, Counter()).update(find(post))
     overall: Counter[str] = Counter()
     for counts in groups.values():
         overall.update(counts)
@@ -43,7 +47,8 @@ def _ranked(counts: Mapping[str, int], overall: Counter[str]) -> list[tuple[str,
     strength = max(min(here, elsewhere) / 10, 1.0)
     scored = []
     for word, count in counts.items():
-        if count < MINIMUM_POSTS:
+        # A word that is all there is sets nothing apart.
+        if count < MINIMUM_POSTS or overall[word] == total:
             continue
         prior = strength * overall[word] / total
         other = overall[word] - count

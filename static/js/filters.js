@@ -1,5 +1,5 @@
 // The form above the page: its address is the view, so that a link shows a colleague the same.
-const MENUS = { stream: ["all streams", "streams"], lang: ["all languages", "languages"], category: ["all sentiments", "sentiments"] };
+const MENUS = { stream: ["all streams", "streams"], lang: ["all languages", "languages"], category: ["all sentiments", "sentiments"], against: ["compare", ""] };
 
 export function startFilters(form) {
   for (const range of form.querySelectorAll("[name=range]")) range.addEventListener("change", () => go(form));
@@ -7,6 +7,7 @@ export function startFilters(form) {
     event.preventDefault();
     go(form);
   });
+  startComparing(form.querySelector("#against"));
   for (const menu of form.querySelectorAll("details.menu")) {
     menu.addEventListener("change", () => tell(menu));
     menu.addEventListener("keydown", (event) => {
@@ -19,6 +20,16 @@ export function startFilters(form) {
   // One menu is open at a time, and none once something else is clicked.
   document.addEventListener("click", (event) => {
     for (const menu of form.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+  });
+}
+
+// The other period's beginning: in the address in UTC, in the form by the viewer's clock.
+function startComparing(menu) {
+  const since = menu.querySelector("[name=since]");
+  const at = new Date(since.dataset.at);
+  if (since.dataset.at && !Number.isNaN(at.getTime())) since.value = new Date(at - 60000 * at.getTimezoneOffset()).toISOString().slice(0, 16);
+  since.addEventListener("input", () => {
+    menu.querySelector("[value=since]").checked = true;
   });
 }
 
@@ -48,13 +59,17 @@ function nameOf(code, names) {
 }
 
 function tell(menu) {
-  const chosen = [...menu.querySelectorAll("input:checked")];
+  const chosen = [...menu.querySelectorAll("input:checked")].filter((input) => input.value);
   const [none, many] = MENUS[menu.dataset.name];
   const words = chosen.length === 0 ? none : chosen.length === 1 ? chosen[0].parentElement.textContent.trim() : `${chosen.length} ${many}`;
-  menu.querySelector(".chosen").textContent = words;
+  const prefix = menu.dataset.name === "against" && chosen.length ? "against " : "";
+  menu.querySelector(".chosen").textContent = prefix + words;
 }
 
 function go(form) {
   const query = new URLSearchParams([...new FormData(form)].filter(([, value]) => value.trim()));
+  const since = query.get("since");
+  if (query.get("against") !== "since") query.delete("since");
+  else if (since && !Number.isNaN(Date.parse(since))) query.set("since", `${new Date(since).toISOString().slice(0, 16)}Z`);
   location.search = query.toString();
 }

@@ -7,6 +7,7 @@ import { SourceList } from "./sources.js";
 import { Training } from "./training.js";
 import { startFilters, offerLanguages } from "./filters.js";
 import { Details } from "./details.js";
+import { Comparison } from "./compare.js";
 import { BinTable } from "./table.js";
 import { TryBox } from "./try.js";
 
@@ -33,6 +34,12 @@ const languageNames = new Intl.DisplayNames(undefined, { type: "language", fallb
 const details = new Details(byId("details"), categories, (code) => (/^[a-z]{2,3}\b/i.test(code) && code !== "unknown" ? languageNames.of(code) : code));
 const sources = new SourceList(byId("sources"), byId("source-list"));
 const training = new Training(byId("training"));
+const own = streams.map((id) => page.streams[id]).filter(Boolean).join(", ") || "all streams";
+const comparison = page.is_compared ? new Comparison(byId("compare"), categories, own, (told) => {
+  byId("other-legend").hidden = false;
+  byId("other-name").textContent = told.name;
+  timeline.beside(told);
+}) : null;
 const gaps = new GapList(
   { box: byId("gaps"), list: byId("gap-list"), more: byId("more-gaps"), legend: byId("gap-legend") },
   (newest) => timeline.shade(newest),
@@ -188,6 +195,7 @@ async function refresh() {
   showView(next);
   if (view.reads_posts) posts.renew(next.posts);
   gaps.move(view);
+  await comparison?.load();
 }
 setInterval(() => refresh().catch(() => { newsSinceRefresh = true; }), page.view.reads_posts ? REFRESH_READING : REFRESH);
 
@@ -201,10 +209,11 @@ async function refreshDetails() {
 setInterval(() => refreshDetails().catch(() => {}), 30000);
 
 // The posts that a bin of the chart counts.
-async function showBin(start) {
+async function showBin(start, side) {
   const query = new URLSearchParams(location.search);
   query.set("at", start);
   query.set("range", view.range);
+  if (side) query.set("side", side);
   const answer = await fetch(`/live/posts/?${query}`, { headers: { Accept: "application/json" } }).catch(() => null);
   if (!answer || !answer.ok) {
     toast("The posts of that time cannot be read now.");
@@ -229,7 +238,7 @@ byId("csv").href = `/live/bins.csv${location.search}`;
 byId("print").addEventListener("click", () => print());
 addEventListener("beforeprint", () => {
   byId("printed-at").textContent = `${location.href}, ${new Date().toLocaleString()}`;
-  Plotly.relayout(byId("timeline"), { autosize: false, width: 680, height: 200 });
+  Plotly.relayout(byId("timeline"), { autosize: false, width: 680, height: comparison ? 150 : 200 });
 });
 addEventListener("afterprint", () => timeline.schedule());
 new TryBox(byId("try-text"), byId("try-result"), categories);
@@ -238,6 +247,11 @@ showView(view);
 posts.load(page.posts);
 gaps.load(page.gaps, view);
 refreshDetails().catch(() => {});
+if (comparison) {
+  // Two lines say most of net sentiment.
+  document.querySelector("[data-mode=net]").click();
+  comparison.load();
+}
 connect(`/ws/live/${location.search}`, {
   message: (message) => handlers[message.type]?.(message),
   state(state) {

@@ -1,14 +1,16 @@
 // The stacked chart: figure from the server, counts added as they arrive, outages shaded.
 import { describe } from "./gaps.js";
 import { netBand } from "./net.js";
+import { besideTraces } from "./timeline_beside.js";
 
 export class Timeline {
-  // `shown` are the keys of categories that the chart draws; `choose(time)` is told of a click.
+  // `shown` are the keys of categories that the chart draws; `choose(time, side)` is told of a click.
   constructor(element, categories, shown, choose) {
     Object.assign(this, { element, categories, shown, choose });
     this.mode = "count";
     this.gaps = [];
     this.promotions = [];
+    this.other = null;
     this.scheduled = false;
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
@@ -21,6 +23,12 @@ export class Timeline {
 
   mark(promotions) {
     this.promotions = promotions;
+    if (this.figure) this.schedule();
+  }
+
+  // What a comparison told.
+  beside(other) {
+    this.other = other;
     if (this.figure) this.schedule();
   }
 
@@ -78,12 +86,14 @@ export class Timeline {
       if (!share) return { ...trace, ...bin, marker: { color } };
       // Shares as an area: an empty bin has no share, and is left out.
       const filled = trace.x.map((_, i) => i).filter((i) => drawn.some((t) => t.y[i] > 0));
+      if (this.other) return this.shareLine(trace, { ...bin, line: { width: 2, color } });
       return {
         ...bin, type: "scatter", mode: "lines", stackgroup: "sentiment", groupnorm: "percent", name: trace.name,
         bins: filled, x: filled.map((i) => trace.x[i]), y: filled.map((i) => trace.y[i]),
         line: { width: 1, color }, fillcolor: `${color}c8`, hovertemplate: "%{y:.0f} %",
       };
     });
+    if (this.other) data.push(...besideTraces(this.other, { mode: this.mode, width: this.width, style, categories: this.categories, shown: this.shown }).map((each) => ({ ...bin, ...each })));
     if (this.gaps.length) data.push({ ...bin, ...this.tellGaps() });
     const layout = structuredClone(this.figure.layout);
     const marks = this.promotions.filter((each) => Date.parse(each.at) >= Date.parse(this.figure.data[0].x[0]));
@@ -112,13 +122,24 @@ export class Timeline {
     this.changed?.();
     if (this.listens) return;
     this.listens = true;
-    this.element.on("plotly_click", (event) => this.choose(this.binOf(event.points[0])));
+    this.element.on("plotly_click", (event) => this.choose(this.binOf(event.points[0]), event.points[0].data.side));
   }
 
   // When the bin of a clicked point begins: `x` may be in its middle, or of one left out.
   binOf(point) {
     const index = point.data.bins ? point.data.bins[point.pointNumber] : point.pointNumber;
+    if (point.data.side === "other") return utc(Date.parse(this.other.other.start) + index * this.width);
     return this.figure.data[0].x[index];
+  }
+
+  // A share of all posts of its bin, as one line beside another side's.
+  shareLine(trace, more) {
+    const totals = trace.x.map((_, i) => this.figure.data.reduce((sum, t) => sum + t.y[i], 0));
+    const bins = trace.x.map((_, i) => i).filter((i) => totals[i] > 0);
+    return {
+      type: "scatter", mode: "lines", name: trace.name, bins, x: bins.map((i) => trace.x[i]),
+      y: bins.map((i) => (100 * trace.y[i]) / totals[i]), hovertemplate: "%{y:.0f} %", ...more,
+    };
   }
 
   netTraces(bin, style) {

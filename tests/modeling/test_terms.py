@@ -28,3 +28,10 @@ def test_a_rare_word_says_nothing() -> None:
 def test_one_group_alone_is_ranked_by_count() -> None:
     found = distinctive(posts()[:20])
     assert found["negative"][0][1] == 20
+
+
+def test_a_word_that_is_all_there_is_sets_nothing_apart() -> None:
+    assert distinctive([("negative", "luggage"), ("positive", "luggage")] * 5) == {
+        "negative": [],
+        "positive": [],
+    }

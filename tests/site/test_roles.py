@@ -37,6 +37,7 @@ PAGES: list[tuple[str, str, set[str]]] = [
     ("GET", "/live/data/", SIGNED_IN),
     ("GET", "/live/posts/", SIGNED_IN),
     ("GET", "/live/details/", SIGNED_IN),
+    ("GET", "/live/compare/", SIGNED_IN),
     ("GET", "/live/bins.csv", SIGNED_IN),
     ("GET", "/live/why/{post}/", SIGNED_IN),
     ("GET", "/models/", SIGNED_IN),
