@@ -255,6 +255,7 @@ class TrainingRunSerializer(serializers.ModelSerializer):
             "progress",
             "message",
             "loss",
+            "losses",
             "seconds_left",
             "history",
             "attempts",

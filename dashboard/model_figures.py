@@ -123,19 +123,23 @@ def _below(row: Mapping[str, Any]) -> float:
     return 0.0 if row["low"] is None else max(0.0, row["value"] - row["low"])
 
 
-def history(epochs: Rows) -> Figure:
-    """Loss (left) and validation macro recall (right) by epoch."""
+def history(epochs: Rows, losses: Sequence[Sequence[float]] = ()) -> Figure:
+    """Loss (left) and validation macro recall (right) by epoch.
+
+    `losses` are points of [epochs done, loss]; without them the loss is drawn once an epoch.
+    """
     numbers = [entry["epoch"] for entry in epochs]
+    curve = losses or [(entry["epoch"], entry["loss"]) for entry in epochs]
     figure = go.Figure(
         [
             go.Scatter(
-                x=numbers,
-                y=[entry["loss"] for entry in epochs],
+                x=[point[0] for point in curve],
+                y=[point[1] for point in curve],
                 name="training loss",
-                mode="lines+markers",
+                mode="lines" if losses else "lines+markers",
                 line={"width": 2},
                 marker={"size": 8},
-                hovertemplate="loss %{y:.3f}<extra></extra>",
+                hovertemplate="epoch %{x:.2f}: loss %{y:.3f}<extra></extra>",
                 meta={"color": "side-a"},
             ),
             go.Scatter(

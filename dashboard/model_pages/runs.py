@@ -60,7 +60,7 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         "epochs": run.history,
         "json_address": selectors.row_address("training-runs", run),
         "progress": stories.progress(run),
-        "figures": {"history": model_figures.history(run.history)},
+        "figures": {"history": model_figures.history(run.history, run.losses)},
     }
     return render(request, "dashboard/run_page.html", context)
 
@@ -75,7 +75,7 @@ def data(request: HttpRequest, pk: int) -> HttpResponse:
         {
             **stories.progress(run),
             "history": run.history,
-            "figure": model_figures.history(run.history),
+            "figure": model_figures.history(run.history, run.losses),
         }
     )
 

@@ -253,5 +253,6 @@ def progress(run: TrainingRun) -> dict[str, Any]:
         "loss": None if run.loss is None else round(run.loss, 4),
         "seconds_left": None if run.seconds_left is None else round(run.seconds_left),
         "epochs": len(run.history),
+        "curve": run.losses[-1][0] if run.losses else 0,
         "error": run.error,
     }

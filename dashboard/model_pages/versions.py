@@ -160,7 +160,7 @@ def detail(request: HttpRequest, number: int) -> HttpResponse:
         "figures": {
             "confusion": matrix and model_figures.confusion(matrix.names, matrix.counts),
             "calibration": bins and model_figures.calibration({f"version {version.version}": bins}),
-            "history": epochs and model_figures.history(epochs),
+            "history": run and epochs and model_figures.history(epochs, run.losses),
         },
     }
     return render(request, "dashboard/model_page.html", context)

@@ -129,10 +129,11 @@ def silent(share: float, message: str) -> None:
 
 @dataclass(frozen=True)
 class Watch:
-    """Who looks on beside `Progress`: the mean loss of late after each step, the history after
-    each epoch; `should_stop` is asked after each step and ends the training when it says so."""
+    """Who looks on beside `Progress`: after each step how many epochs are done (2.5: half of the
+    third) and the step's loss, after each epoch the history; `should_stop` is asked after each
+    step and ends the training when it says so."""
 
-    on_loss: Callable[[float], None] = lambda loss: None
+    on_loss: Callable[[float, float], None] = lambda epochs, loss: None
     on_epoch: Callable[[Sequence[Epoch]], None] = lambda history: None
     should_stop: Callable[[], bool] = lambda: False
 

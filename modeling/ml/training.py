@@ -209,12 +209,13 @@ class _Trainer:
         self.model.train()
         for index in range(self.groups_done, len(groups)):
             step = self.epoch * len(groups) + index
-            self.losses += self._update(groups[index], step, len(groups) * epochs)
+            loss = self._update(groups[index], step, len(groups) * epochs)
+            self.losses += loss
             self.groups_done = index + 1
+            done = self.epoch + self.groups_done / len(groups)
+            self.watch.on_loss(done, loss)
             mean = self.losses / self.groups_done
-            self.watch.on_loss(mean)
-            share = (self.epoch + self.groups_done / len(groups)) / epochs
-            self.progress(share, f"epoch {self.epoch + 1}/{epochs}, loss {mean:.3f}")
+            self.progress(done / epochs, f"epoch {self.epoch + 1}/{epochs}, loss {mean:.3f}")
             if self.watch.should_stop():
                 self._checkpoint()
                 raise TrainingInterrupted(f"stopped in epoch {self.epoch + 1} of {epochs}")

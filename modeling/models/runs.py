@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 from django.utils import timezone
 
 from modeling.models.schemes import LabelScheme
@@ -40,6 +40,13 @@ class TrainingRun(models.Model):
     message = models.CharField(max_length=500, blank=True, help_text="What it is doing now.")
     seconds_left = models.FloatField(null=True, blank=True, help_text="Estimated.")
     loss = models.FloatField(null=True, blank=True, help_text="Mean training loss of late.")
+    losses = models.JSONField(
+        default=list,
+        # Servers of the release before go on adding runs while this one is rolled out.
+        db_default=Value([], models.JSONField()),
+        blank=True,
+        help_text="The loss as it fell: [epochs done, mean loss] each.",
+    )
     history = models.JSONField(
         default=list, blank=True, help_text="One entry an epoch: loss and validation metrics."
     )

@@ -39,6 +39,8 @@ SILENCE = timedelta(minutes=2)
 MAX_ATTEMPTS = 3
 # Before so much is done, an estimate of the time left would be a guess.
 ESTIMATE_FROM = 0.01
+# A longer curve keeps every second point, and draws the next ones as far apart.
+CURVE_POINTS = 240
 
 # Shared with the children that a worker forks: its main process alone hears that it must end.
 _stopping = RawValue(ctypes.c_bool, False)
@@ -217,7 +219,9 @@ class Reporter:
         self._saved_at = float("-inf")
         self._latest: tuple[float, str] | None = None
         self._began: tuple[float, float] | None = None
-        self.loss: float | None = run.loss
+        self._losses: list[list[float]] = list(run.losses)
+        self._latest_losses: list[float] = []
+        self._epochs = self._gap = 0.0
 
     def __call__(self, share: float, message: str) -> None:
         """What goes on within a phase."""
@@ -239,21 +243,39 @@ class Reporter:
         if self._latest is not None:
             self._save(*self._latest)
 
-    def on_loss(self, loss: float) -> None:
-        self.loss = loss
+    def on_loss(self, epochs: float, loss: float) -> None:
+        """A step's loss; one point of the curve each time that the row is written."""
+        self._epochs = epochs
+        self._latest_losses.append(loss)
 
     def on_epoch(self, history: Sequence[Epoch]) -> None:
         self._write(history=[_epoch(number, epoch) for number, epoch in enumerate(history, 1)])
 
     def _save(self, share: float, message: str) -> None:
         self._saved_at, self._latest = time.monotonic(), None
+        self._draw()
         self._write(
             progress=share,
             message=message[:500],
-            loss=self.loss,
+            loss=self._losses[-1][1] if self._losses else self._run.loss,
+            losses=self._losses,
             seconds_left=self._seconds_left(share),
             heartbeat_at=timezone.now(),
         )
+
+    def _draw(self) -> None:
+        if not self._latest_losses:
+            return
+        # A run that goes on from a checkpoint draws anew what it does again.
+        self._losses = [point for point in self._losses if point[0] < self._epochs]
+        if self._losses and self._epochs - self._losses[-1][0] < self._gap:
+            return
+        mean = sum(self._latest_losses) / len(self._latest_losses)
+        self._latest_losses.clear()
+        self._losses.append([round(self._epochs, 4), round(mean, 5)])
+        if len(self._losses) > CURVE_POINTS:
+            self._losses = self._losses[::-2][::-1]
+            self._gap = self._epochs / len(self._losses)
 
     def _seconds_left(self, share: float) -> float | None:
         # From where this attempt began: the time of earlier ones says nothing about its speed.

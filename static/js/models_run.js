@@ -7,6 +7,7 @@ const byId = (id) => document.getElementById(id);
 const percent = new Intl.NumberFormat(undefined, { style: "percent" });
 const FIGURES = ["loss", "macro_recall", "macro_f1", "accuracy", "ece"];
 let epochs = document.querySelectorAll(".epochs tbody tr").length;
+let curve = 0;
 
 function left(seconds) {
   if (seconds === null) return "";
@@ -21,10 +22,13 @@ function tell(run) {
   byId("run-loss").textContent = run.loss === null ? "–" : run.loss.toFixed(3);
   // A live region: written to only when it says something else.
   if (byId("run-status").textContent !== run.words) byId("run-status").textContent = run.words;
+  if (run.curve !== curve || run.epochs !== epochs) {
+    curve = run.curve;
+    show(document.querySelector("[data-figure=figure-history]"), run.figure);
+  }
   if (run.epochs !== epochs) {
     epochs = run.epochs;
     byId("no-epochs")?.remove();
-    show(document.querySelector("[data-figure=figure-history]"), run.figure);
     document.querySelector(".epochs tbody").replaceChildren(...run.history.map(row));
   }
 }

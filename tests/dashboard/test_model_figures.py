@@ -49,6 +49,11 @@ def test_the_loss_curve_bears_an_epoch_without_validation() -> None:
     assert data_of(model_figures.history([]))[0]["y"] == []
 
 
+def test_the_loss_curve_moves_within_an_epoch() -> None:
+    loss, recall = data_of(model_figures.history([], [[0.25, 0.9], [0.5, 0.7]]))
+    assert (loss["x"], loss["y"], recall["x"]) == ([0.25, 0.5], [0.9, 0.7], [])
+
+
 def test_drift_is_told_apart_by_pattern_and_the_threshold_is_drawn() -> None:
     figure = model_figures.drift([("Words", 1.4, True), ("Emoji", 0.2, False)])
     within, drift = data_of(figure)

@@ -119,11 +119,14 @@ def test_a_run_is_followed_to_its_end(
         page.goto(f"{live_site}/models/runs/{run.pk}/")
         expect(page.locator("#run-message")).to_have_text("epoch 1 of 2")
         expect(page.locator("#no-epochs")).to_be_visible()
+        points = "document.querySelector('[data-figure]').data[0].y.length"
+        move(loss=0.8, losses=[[0.1, 1.0], [0.2, 0.9], [0.3, 0.8]])
+        expect(page.locator("#run-loss")).to_have_text("0.800", timeout=15000)
+        assert page.evaluate(points) == 3
+        expect(page.locator("#no-epochs")).to_be_visible()
         move(progress=0.6, history=[{"epoch": 1, "loss": 0.71, "macro_recall": 0.8}])
         expect(page.locator("#run-share")).to_have_text("60%", timeout=15000)
         expect(page.locator(".epochs tbody tr")).to_have_count(1)
-        points = "document.querySelector('[data-figure]').data[0].y.length"
-        assert page.evaluate(points) == 1
         move(status="failed", error="the disk is full")
         expect(page.get_by_text("the disk is full")).to_be_visible(timeout=15000)
         expect(page.locator("#run-progress")).to_have_count(0)

@@ -106,7 +106,7 @@ def test_a_disk_that_was_full_when_the_best_epoch_ended_costs_no_weights(
     (tmp_path / "full").write_text("nothing can be written here")
     steps = 0
 
-    def on_loss(loss: float) -> None:
+    def on_loss(epochs: float, loss: float) -> None:
         nonlocal steps
         steps += 1
         # The last step of the second of three epochs, of 12 steps each.

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 
 import mlflow
@@ -16,7 +17,7 @@ from modeling.ml import text
 from modeling.ml.artifact import ArtifactError
 from modeling.ml.classifier import SentimentClassifier
 from modeling.models import Annotation, LabelScheme, ModelVersion, Promotion, TrainingRun
-from modeling.services import gate, train
+from modeling.services import gate, runs, train
 from modeling.services.annotate import annotate_many
 from modeling.services.dataset import gather, split_name
 from tests.modeling.threads import at_once
@@ -40,6 +41,7 @@ def test_a_training_ends_with_a_registered_champion_and_a_worse_one_is_refused(
     assert sum(bin["count"] for bin in version.metrics["calibration"]) == version.test_size
     assert version.train_size + version.validation_size + version.test_size == 180
     _check_registry(version, len(run.history))
+    assert run.losses[-1] == [pytest.approx(len(run.history), abs=0.5), run.loss]
     assert serving.champion("mood").version == "1"
     assert train.execute(run.pk).version == version
 
@@ -190,3 +192,27 @@ def test_only_one_of_many_workers_takes_a_run(own_scheme: LabelScheme) -> None:
     # Whoever took it failed for lack of labels; the others did nothing.
     assert sum(isinstance(outcome, NotEnoughData) for outcome in outcomes) == 1
     assert sum(isinstance(outcome, TrainingRun) for outcome in outcomes) == 2
+
+
+def test_the_loss_curve_stays_short_and_even_and_a_resumed_run_draws_over_it(
+    labelled: LabelScheme, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "SAVE_PROGRESS_SECONDS", 0)
+    run = runs.take(train.request_training(labelled).pk)
+    assert run is not None
+    report = runs.Reporter(run, None)
+    for step in range(1, 3001):
+        report.on_loss(step / 1000, 3000 / step)
+        report(step / 3000, "training")
+    run.refresh_from_db()
+    steps = [epochs for epochs, _ in run.losses]
+    assert runs.CURVE_POINTS / 2 <= len(steps) <= runs.CURVE_POINTS
+    assert steps[-1] == pytest.approx(3.0, abs=0.05)
+    gaps = [after - before for before, after in pairwise(steps)]
+    assert max(gaps) < 5 * min(gaps)
+
+    again = runs.Reporter(run, None)
+    again.on_loss(1.5, 9.0)
+    again(0.5, "training")
+    assert run.losses[-1] == [1.5, 9.0]
+    assert all(before < after for before, after in pairwise([p[0] for p in run.losses]))
