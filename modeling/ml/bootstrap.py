@@ -47,8 +47,9 @@ def calibration_interval(
     """Of the expected calibration error `error`, from posts' confidences and hits.
 
     Resampling makes bins rougher, hence every resampled error too large: the basic interval
-    reflects them around `error`, which takes most of that out. It still errs on the high side for
-    a model that is all but perfectly calibrated, whose error of 500 posts is mostly noise.
+    reflects them around `error`. Of a model that is all but perfectly calibrated the error is
+    mostly noise; so the interval reaches down to 0 whenever posts whose confidences were exactly
+    right would show as large an error (consistency resampling, Bröcker & Smith 2007).
     """
     steps = np.minimum((confidence * CONFIDENCE_STEPS).astype(int), CONFIDENCE_STEPS - 1)
     counts = np.bincount(steps * 2 + correct, minlength=2 * CONFIDENCE_STEPS)
@@ -60,7 +61,20 @@ def calibration_interval(
     members[np.arange(len(seen)), bin_of] = gaps
     errors = np.abs(resampled.astype(float) @ members).sum(axis=1) / counts.sum()
     low, high = interval(errors)
+    if error <= np.quantile(_errors_if_calibrated(confidence, bins), LEVEL):
+        return 0.0, max(error, 2 * error - low)
     return max(0.0, 2 * error - high), max(0.0, 2 * error - low)
+
+
+def _errors_if_calibrated(confidence: Floats, bins: int) -> Floats:
+    """Calibration errors of as many posts that are right exactly as often as `confidence` says."""
+    steps = np.minimum((confidence * CONFIDENCE_STEPS).astype(int), CONFIDENCE_STEPS - 1)
+    seen, counts = np.unique(steps, return_counts=True)
+    means = np.bincount(steps, weights=confidence)[seen] / counts
+    hits = np.random.default_rng(SEED).binomial(counts, means, size=(RESAMPLES, len(seen)))
+    members = np.zeros((len(seen), bins))
+    members[np.arange(len(seen)), seen * bins // CONFIDENCE_STEPS] = 1
+    return np.abs((counts * means - hits) @ members).sum(axis=1) / len(confidence)
 
 
 def paired_draws(

@@ -82,8 +82,25 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     for seed in range(100, 130):
         for name, (low, high) in evaluate(*judged_posts(300, seed), LABELS).intervals.items():
             held[name] += low <= getattr(true, name) <= high
-    # Of 30 about 28. Not the calibration error's: see `calibration_interval`.
-    assert all(count >= 25 for name, count in held.items() if name != "ece"), held
+    # Of 30 about 28.
+    assert all(count >= 25 for count in held.values()), held
+
+
+@pytest.mark.parametrize("too_sure", [0.0, 0.05, 0.15])
+def test_the_calibration_errors_interval_holds_the_truth(too_sure: float) -> None:
+    def error(size: int, seed: int) -> tuple[float, tuple[float, float]]:
+        generator = np.random.default_rng(seed)
+        confidence = 0.5 + 0.5 * generator.random(size)
+        correct = generator.random(size) < confidence - too_sure
+        truth = np.where(correct, 0, 1)
+        probabilities = np.stack((confidence, 1 - confidence), axis=1)
+        ece = expected_calibration_error(truth, probabilities)
+        return ece, bootstrap.calibration_interval(ece, confidence, correct, 15)
+
+    intervals = [error(500, seed)[1] for seed in range(1, 61)]
+    assert sum(low <= too_sure <= high for low, high in intervals) >= 50
+    reaching = sum(low == 0 for low, _ in intervals)
+    assert reaching >= 50 if too_sure == 0 else reaching < 45
 
 
 def test_five_thousand_posts_are_resampled_in_well_under_a_second() -> None:
