@@ -1,5 +1,5 @@
 // The view held against another stream or time: both sides, how far apart, and what sets them apart.
-import { moments } from "./zone.js";
+import { between } from "./zone.js";
 
 const number = new Intl.NumberFormat();
 const percent = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 1 });
@@ -41,7 +41,7 @@ export class Comparison {
 
   #names(told) {
     if (told.kind === "stream") return { this: this.own, other: told.stream };
-    return { this: moments.between(told.this.start, told.this.end), other: moments.between(told.other.start, told.other.end) };
+    return { this: between(told.this.start, told.this.end), other: between(told.other.start, told.other.end) };
   }
 
   // A status is announced when it changes, and only then.

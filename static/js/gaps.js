@@ -1,14 +1,15 @@
 // Outages of sources: in words below the chart, and for the chart to shade.
+import { offsetName } from "./zone.js";
+
 const SHOWN = 4;
 const LIMIT = 100;
 const BLINK = 1000;
 const DAY = 86400000;
 const percent = new Intl.NumberFormat(undefined, { style: "percent" });
 const number = new Intl.NumberFormat();
-// The chart's axis is in UTC too.
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", timeZone: "UTC", hourCycle: "h23" });
-const exact = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZone: "UTC", hourCycle: "h23" });
-const date = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", timeZone: "UTC" });
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const exact = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const date = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 
 const OUTCOMES = {
   pending: "to be filled",
@@ -83,15 +84,15 @@ function item(gap) {
   return entry;
 }
 
-// "X was away 12:03–12:07 UTC (network); 85 % got back"
+// "X was away 12:03–12:07 CET (network); 85 % got back"
 export function describe(gap) {
   const cause = `(${gap.cause})`;
   const from = moment(gap.started_at);
-  if (gap.ended_at === null) return `${gap.name} is away since ${from.day}${from.time} UTC ${cause}`;
+  if (gap.ended_at === null) return `${gap.name} is away since ${from.day}${from.time} ${offsetName(gap.started_at)} ${cause}`;
   const to = moment(gap.ended_at);
   let [began, ended] = [from.time, to.time];
   if (began === ended && from.day === to.day) [began, ended] = [from.exact, to.exact];
-  return `${gap.name} was away ${from.day}${began}–${to.day === from.day ? "" : to.day}${ended} UTC ${cause}; ${outcome(gap)}`;
+  return `${gap.name} was away ${from.day}${began}–${to.day === from.day ? "" : to.day}${ended} ${offsetName(gap.ended_at)} ${cause}; ${outcome(gap)}`;
 }
 
 function outcome(gap) {

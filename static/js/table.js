@@ -1,8 +1,9 @@
 // The chart's numbers as a table, for who cannot see or does not trust a chart.
 import { netBand } from "./net.js";
+import { zoneName } from "./zone.js";
 
 const number = new Intl.NumberFormat();
-const when = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" });
+const when = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
 export class BinTable {
   // `choose(time)` is called for the bin whose posts somebody wants to see.
@@ -15,6 +16,7 @@ export class BinTable {
     if (!this.box.open || !this.timeline.figure || this.box.contains(document.activeElement) && document.activeElement.tagName === "BUTTON") return;
     const traces = this.timeline.figure.data;
     const rows = traces[0].x.map((x, i) => ({ x, counts: Object.fromEntries(traces.map((t) => [t.meta, t.y[i]])) }));
+    this.box.querySelector("thead th").textContent = `From, ${zoneName(Date.parse(rows[0].x), Date.parse(rows[rows.length - 1].x))}`;
     const full = rows.filter((row) => Object.values(row.counts).some(Boolean)).reverse();
     this.box.querySelector("tbody").replaceChildren(...full.map((row) => this.#row(row)));
     this.box.querySelector(".empty").hidden = full.length > 0;
@@ -28,7 +30,7 @@ export class BinTable {
     button.type = "button";
     button.className = "link";
     button.textContent = when.format(new Date(x));
-    button.setAttribute("aria-label", `Posts of ${button.textContent} UTC`);
+    button.setAttribute("aria-label", `Posts of ${button.textContent}`);
     button.addEventListener("click", () => this.choose(x));
     head.append(button);
     const band = netBand(counts, this.categories);

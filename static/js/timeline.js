@@ -2,6 +2,7 @@
 import { describe } from "./gaps.js";
 import { netBand } from "./net.js";
 import { besideTraces } from "./timeline_beside.js";
+import { axisBetween, between } from "./zone.js";
 
 export class Timeline {
   // `shown` are the keys of categories that the chart draws; `choose(time, side)` is told of a click.
@@ -13,6 +14,7 @@ export class Timeline {
     this.other = null;
     this.scheduled = false;
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+    addEventListener("resize", () => this.figure && this.schedule());
   }
 
   load(figure, binSeconds) {
@@ -95,6 +97,7 @@ export class Timeline {
     });
     if (this.other) data.push(...besideTraces(this.other, { mode: this.mode, width: this.width, style, categories: this.categories, shown: this.shown }).map((each) => ({ ...bin, ...each })));
     if (this.gaps.length) data.push({ ...bin, ...this.tellGaps() });
+    data.unshift({ ...bin, ...this.tellTimes() });
     const layout = structuredClone(this.figure.layout);
     const marks = this.promotions.filter((each) => Date.parse(each.at) >= Date.parse(this.figure.data[0].x[0]));
     layout.annotations = marks.map((each) => ({
@@ -112,7 +115,10 @@ export class Timeline {
     })));
     // Outages stretch no axis: it shows the range's bins.
     const { x } = this.figure.data[0];
-    layout.xaxis.range = [x[0], Date.parse(x[x.length - 1]) + this.width].map(utc);
+    const ends = [Date.parse(x[0]), Date.parse(x[x.length - 1]) + this.width];
+    layout.xaxis.range = ends.map(utc);
+    Object.assign(layout.xaxis, axisBetween(...ends, this.element.clientWidth), { unifiedhovertitle: { text: " " } });
+    layout.margin.b = 62;
     layout.font = { color: soft, family: "inherit", size: 12 };
     Object.assign(layout.yaxis, { gridcolor: line, range: share ? [0, 100] : net ? [-1, 1] : undefined, ticksuffix: share ? " %" : "", zeroline: net, zerolinecolor: soft, tickformat: net ? "+.1f" : "" });
     layout.xaxis.linecolor = line;
@@ -171,6 +177,15 @@ export class Timeline {
 
   edges(gap) {
     return { x0: utc(Date.parse(gap.started_at)), x1: utc(gap.ended_at === null ? Date.now() : Date.parse(gap.ended_at)) };
+  }
+
+  // Says in the box of each bin when it was, by the viewer's clock; draws nothing.
+  tellTimes() {
+    const { x } = this.figure.data[0];
+    return {
+      type: "scatter", mode: "markers", marker: { opacity: 0, size: 1 }, meta: "times", name: "", showlegend: false,
+      x, y: x.map(() => 0), text: x.map((each) => between(each, Date.parse(each) + this.width)), hovertemplate: "%{text}<extra></extra>",
+    };
   }
 
   // Says in the box of each bin that an outage touches what it was; draws nothing.
