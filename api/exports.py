@@ -5,19 +5,17 @@ from __future__ import annotations
 import csv
 import json
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from io import StringIO
 from typing import Any
 
 import orjson
-from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 
+from modeling.downloads import download, safe_cell
+
 CHUNK = 500
-# What a spreadsheet takes for a formula when a cell begins with it.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 Row = Mapping[str, Any]
 
@@ -68,9 +66,7 @@ class CSVExport(Export):
 def _cell(value: Any) -> Any:
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False, default=str)
-    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
-        return f"'{value}"
-    return value
+    return safe_cell(value) if isinstance(value, str) else value
 
 
 EXPORTS = (CSVExport, NDJSONExport)
@@ -80,18 +76,5 @@ def attachment(
     request: HttpRequest, export: Export, chunks: Iterable[list[Row]], name: str
 ) -> StreamingHttpResponse:
     """The answer; `chunks` are read as the client takes them."""
-    pieces = export.write(chunks)
-    response = StreamingHttpResponse(
-        # A plain iterator would be read whole into memory under ASGI.
-        _in_a_thread(pieces) if isinstance(request, ASGIRequest) else pieces,
-        content_type=f"{export.media_type}; charset=utf-8",
-    )
-    response["Content-Disposition"] = f'attachment; filename="{name}.{export.format}"'
-    response["X-Accel-Buffering"] = "no"
-    return response
-
-
-async def _in_a_thread(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    read = sync_to_async(lambda: next(pieces, None))
-    while (piece := await read()) is not None:
-        yield piece
+    filename = f"{name}.{export.format}"
+    return download(request, export.write(chunks), media_type=export.media_type, filename=filename)

@@ -137,7 +137,7 @@ def _figures(
         [side, *(_with_interval(judged[name], intervals.get(side, {}).get(name)) for name in names)]
         for side, judged in figures.items()
     ]
-    return _table(["", *(name.replace("_", " ") for name in names)], rows)
+    return _table(["model", *(name.replace("_", " ") for name in names)], rows)
 
 
 def _slices(slices: list[dict[str, Any]]) -> SafeString:

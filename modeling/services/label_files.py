@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from io import StringIO
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -65,6 +67,23 @@ def read(
     if not rows:
         raise LabelFileError(f"{path} holds no rows")
     return rows
+
+
+COLUMNS = ("source", "id", "text", "label", "annotator", "origin", "created_at")
+
+
+def as_jsonl(rows: Iterable[Mapping[str, str]]) -> Iterator[str]:
+    """Lines of a file that `read` reads, of `annotate.labelled_rows`."""
+    for row in rows:
+        yield json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def as_csv(rows: Iterable[Mapping[str, str]]) -> Iterator[str]:
+    """The same as CSV, a header first."""
+    for row in chain([dict(zip(COLUMNS, COLUMNS, strict=True))], rows):
+        line = StringIO()
+        csv.DictWriter(line, COLUMNS).writerow(row)
+        yield line.getvalue()
 
 
 def import_rows(

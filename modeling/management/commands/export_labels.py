@@ -1,7 +1,5 @@
 """Writes the labelled posts to a file."""
 
-import csv
-import json
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable
@@ -12,8 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from modeling.models import LabelScheme
 from modeling.services.annotate import labelled_rows
-
-COLUMNS = ("source", "id", "text", "label", "annotator", "origin", "created_at")
+from modeling.services.label_files import as_csv, as_jsonl
 
 
 class Command(BaseCommand):
@@ -45,14 +42,9 @@ class Command(BaseCommand):
 
 
 def _write(file: IO[str], rows: Iterable[dict[str, str]], *, is_json: bool) -> int:
-    count = 0
-    writer = csv.DictWriter(file, COLUMNS)
-    if not is_json:
-        writer.writeheader()
-    for row in rows:
-        if is_json:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        else:
-            writer.writerow(row)
+    # A CSV file's first line is its header.
+    count = 0 if is_json else -1
+    for line in (as_jsonl if is_json else as_csv)(rows):
+        file.write(line)
         count += 1
     return count

@@ -1,0 +1,64 @@
+"""How models came to be, and how they fare."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from ingestion.admin import ReadOnly
+from modeling.models import Experiment, QualityReport, TrainingRun
+from modeling.presenters import verdict_html
+
+
+@admin.register(TrainingRun)
+class TrainingRunAdmin(ReadOnly):
+    list_display = ["id", "scheme", "status", "progress_percent", "message", "reason", "created_at"]
+    list_filter = ["status", "is_automatic", "scheme"]
+    list_select_related = ["scheme"]
+    exclude = ["gate"]
+    readonly_fields = ["verdict"]
+
+    @admin.display(description="gate's verdict")
+    def verdict(self, run: TrainingRun) -> str:
+        return verdict_html(run.gate)
+
+    @admin.display(description="progress", ordering="progress")
+    def progress_percent(self, run: TrainingRun) -> str:
+        return f"{run.progress:.0%}"
+
+
+@admin.register(QualityReport)
+class QualityReportAdmin(ReadOnly):
+    list_display = [
+        "created_at",
+        "scheme",
+        "post_count",
+        "verdict",
+        "estimated_accuracy",
+        "true_accuracy",
+        "model_version",
+    ]
+    list_filter = ["has_drift", "scheme"]
+    list_select_related = ["scheme", "model_version"]
+
+    @admin.display(description="verdict", ordering="has_drift")
+    def verdict(self, report: QualityReport) -> str:
+        return str(report.summary.get("verdict", "–"))
+
+    @admin.display(description="estimated accuracy")
+    def estimated_accuracy(self, report: QualityReport) -> str:
+        if "estimated" not in (told := report.accuracy):
+            return "–"
+        shown = f"{told['estimated']:.1%} ({told['low']:.1%} – {told['high']:.1%})"
+        return shown if told["is_trusted"] else f"{shown}, not to be trusted"
+
+    @admin.display(description="true accuracy")
+    def true_accuracy(self, report: QualityReport) -> str:
+        if "true" not in (told := report.accuracy):
+            return "–"
+        return f"{told['true']:.1%} of {told['labelled']} labelled posts"
+
+
+@admin.register(Experiment)
+class ExperimentAdmin(ReadOnly):
+    list_display = ["started_at", "mode", "champion", "challenger", "share", "stopped_at"]
+    list_select_related = ["champion", "challenger"]
