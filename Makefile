@@ -80,6 +80,10 @@ chaos: $(VENV)/.dev ## Kill, restart and take away each part of the stack under 
 fuzz: $(VENV)/.dev ## Send 200 made-up requests to each operation of the API (FUZZ_EXAMPLES=…)
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-200} $(BIN)/python -m pytest tests/api/test_schema_fuzz.py $(ARGS)
 
+.PHONY: screenshots
+screenshots: $(VENV)/.dev ## Write each page, wide and narrow, light and dark, to var/screenshots/
+	$(BIN)/python -m tests.screenshots $(ARGS)
+
 .PHONY: clean
 clean: ## Remove the environment and everything that the program has written
 	rm -rf $(VENV) var

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.utils.text import Truncator
 
 from ingestion.admin.base import ReadOnly
@@ -11,12 +15,25 @@ from ingestion.models import Post
 EXCERPT = 110
 
 
+class LanguageFilter(admin.AllValuesFieldListFilter):
+    """The languages there are; of some posts none is known."""
+
+    def choices(self, changelist: ChangeList) -> Iterator[dict[str, Any]]:
+        for choice in super().choices(changelist):
+            yield {**choice, "display": choice["display"] or "not known"}
+
+
 @admin.register(Post)
 class PostAdmin(ReadOnly):
     """Posts, earlier versions of edited ones too."""
 
     list_display = ["excerpt", "author_username", "source", "lang", "created_at"]
-    list_filter = ["source", "streams", "lang", ("deleted_at", admin.EmptyFieldListFilter)]
+    list_filter = [
+        "source",
+        "streams",
+        ("lang", LanguageFilter),
+        ("deleted_at", admin.EmptyFieldListFilter),
+    ]
     search_fields = ["text", "author_username", "=external_id"]
     date_hierarchy = "created_at"
     show_full_result_count = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -14,18 +13,9 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.db import connections
 
 from modeling.services import classify
+from tests.chromium import ARGUMENTS, CHROMIUM
 from tests.dashboard.factories import make_post
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 # For `pytestmark`: the database is one that the server's threads see, too.
 browser_test = [
     pytest.mark.browser,

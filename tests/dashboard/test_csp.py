@@ -12,7 +12,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from modeling.models import ModelVersion
-from tests.dashboard.browser import CHROMIUM, session_of, sign_in, with_chromium
+from tests.chromium import CHROMIUM
+from tests.dashboard.browser import session_of, sign_in, with_chromium
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 HTML = {"Accept": "text/html"}
