@@ -389,7 +389,7 @@ AUTO_PROMOTE = env.boolean("AUTO_PROMOTE", default=True)
 LABELLING_STRATEGY = env.text(
     "LABELLING_STRATEGY",
     "balanced",
-    choices=("balanced", "uncertainty", "minority", "random"),
+    choices=("balanced", "uncertainty", "minority", "drift", "random"),
 )
 # Of what people are asked: drawn at random, read by two, settled posts for comparison.
 LABELLING_RANDOM_SHARE = env.decimal("LABELLING_RANDOM_SHARE", 0.2, low=0, high=1)

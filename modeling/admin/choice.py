@@ -25,7 +25,7 @@ class LabelInList(admin.ModelAdmin):
     class Media:
         css = {"all": ("css/admin_label.css",)}
 
-    def get_list_display(self, request: HttpRequest) -> Sequence[Any]:
+    def get_list_display(self, request: HttpRequest) -> list[str | Callable[[Any], str | bool]]:
         shown = [*super().get_list_display(request), _judgement, _said]
         if request.user.has_perm("modeling.add_annotation"):
             shown.append(_choice(list(_categories())))

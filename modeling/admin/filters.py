@@ -23,7 +23,8 @@ class LabellingFilter(admin.SimpleListFilter):
         return [(choice.value, str(choice.label)) for choice in Labelling]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Post]) -> QuerySet[Post] | None:
-        if self.value() not in Labelling.values:
-            return None
+        chosen = self.value()
         scheme = LabelScheme.objects.filter(key=LabelScheme.DEFAULT_KEY).first()
-        return posts_by_labelling(queryset, scheme, Labelling(self.value())) if scheme else None
+        if chosen not in Labelling.values or scheme is None:
+            return None
+        return posts_by_labelling(queryset, scheme, Labelling(chosen))

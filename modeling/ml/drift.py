@@ -127,6 +127,24 @@ def compare(
     return _judge(results, limits)
 
 
+def telltale(
+    reference: Mapping[str, NDArray[np.floating]], window: Mapping[str, NDArray[np.floating]]
+) -> dict[str, float]:
+    """Weights of the columns: the larger a post's weighted sum, the more it is of the window's kind
+    and the less of the reference's (linear discriminant by ridge regression)."""
+    pooled = [np.concatenate([reference[name], window[name]]) for name in reference]
+    columns = np.stack(pooled, axis=1).astype(np.float64)
+    sizes = [len(next(iter(side.values()))) for side in (reference, window)]
+    # Both sides count alike, whatever their sizes.
+    share = np.repeat([1 / sizes[0], 1 / sizes[1]], sizes)[:, None] * sum(sizes) / 2
+    design, truth = _standard(columns), np.repeat([-1.0, 1.0], sizes)
+    gram = design.T @ (design * share) + _RIDGE * np.eye(design.shape[1])
+    weights = np.linalg.solve(gram, (design * share).T @ truth)
+    spread = columns.std(axis=0)
+    raw = np.where(spread > 0, weights / np.where(spread > 0, spread, 1.0), 0.0)
+    return dict(zip(reference, raw.tolist(), strict=True))
+
+
 def _partings(sizes: tuple[int, int], count: int, generator: np.random.Generator) -> Matrix:
     """Who is in the window, (posts, 1 + count): the first column is the truth."""
     truth = np.repeat([0.0, 1.0], sizes)

@@ -41,6 +41,7 @@ class Assignment(models.Model):
     class Reason(models.TextChoices):
         UNCERTAIN = "uncertain", "the model is unsure"
         MINORITY = "minority", "a category with few labels"
+        DRIFT = "drift", "a kind that the model did not learn from"
         RANDOM = "random", "drawn at random"
         SECOND = "second", "a second opinion"
         GOLD = "gold", "a settled post, for comparison"

@@ -68,11 +68,13 @@ class Comparison:
     """A window against a reference. `verdict` is ok, drift, too_few or no_reference.
 
     `means` gives the mean of each feature and of confidence: in the reference, in the window.
+    `telltale` weighs the features by what sets the window apart, where it has drifted.
     """
 
     verdict: str
     statistics: Mapping[str, drift.Statistic]
     means: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    telltale: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def has_drift(self) -> bool:
@@ -110,7 +112,12 @@ def build_report(scheme: LabelScheme, *, window: timedelta = DEFAULT_WINDOW) -> 
             name: _as_json(entry, compared.means.get(name))
             for name, entry in compared.statistics.items()
         },
-        summary={**_summary(rows, champion.reference), "verdict": compared.verdict, **problem},
+        summary={
+            **_summary(rows, champion.reference),
+            "verdict": compared.verdict,
+            "telltale": dict(compared.telltale),
+            **problem,
+        },
         accuracy=estimate(sample, np.array([row.confidence for row in rows]), compared),
         has_drift=compared.has_drift,
     )
@@ -182,6 +189,7 @@ def compare(
     reference's."""
     own = dict(zip(features.NAMES, sample.features.T, strict=True))
     theirs = dict(zip(features.NAMES, values.T, strict=True))
+    apart = drift.telltale(own, theirs)
     own["confidence"], theirs["confidence"] = sample.probabilities.max(axis=1), confidence
     statistics = drift.compare(
         own,
@@ -192,7 +200,7 @@ def compare(
     )
     found = any(entry.is_drift for entry in statistics.values())
     means = {name: (float(own[name].mean()), float(theirs[name].mean())) for name in own}
-    return Comparison("drift" if found else "ok", statistics, means)
+    return Comparison("drift" if found else "ok", statistics, means, apart if found else {})
 
 
 def estimate(

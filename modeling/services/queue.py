@@ -1,8 +1,9 @@
 """Which posts people are asked to label next, and who gets which.
 
 What teaches most comes first: posts between whose categories the champion wavers (least margin,
-Scheffer et al. 2001), of categories that few labels name, each near duplicate once. A share that
-the model has no say in is drawn at random: on it alone is accuracy measured honestly.
+Scheffer et al. 2001), of categories that few labels name, of the kind that drift has brought, each
+near duplicate once. A share that the model has no say in is drawn at random: on it alone is
+accuracy measured honestly.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
+import numpy as np
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, Q
 from django.utils import timezone
+from numpy.typing import NDArray
 
 from ingestion.models import Post
-from modeling.models import Annotation, Assignment, LabelScheme, Prediction
+from modeling.ml import features
+from modeling.models import Annotation, Assignment, LabelScheme, ModelVersion, Prediction
 from modeling.models.annotations import AnnotationQuerySet
 from modeling.models.labelling import AssignmentQuerySet
 from modeling.services import likeness
@@ -38,10 +43,14 @@ HOLD = timedelta(minutes=10)
 MOST_HELD = 30
 # A category is scarce with less than this part of an even share of the labels.
 SCARCE = 0.8
+# Of so many newest posts, this part that is least like the reference is what drift has brought.
+DRIFT_POOL = 500
+DRIFTED = 1 / 4
 _TRIES = 3
 
 WHY = {
     Reason.MINORITY: "It may belong to a category that has few labels so far.",
+    Reason.DRIFT: "Posts like it have come up since the model was trained.",
     Reason.RANDOM: "Drawn at random, to measure the model honestly: its opinion stays hidden.",
     Reason.SECOND: "Somebody else has labelled it: two opinions tell how clear it is.",
     Reason.GOLD: "A settled post, to see whether we still understand the categories alike.",
@@ -221,11 +230,13 @@ def _first_readings(annotator: User, scheme: LabelScheme, count: int) -> list[Pi
     random.shuffle(sample)
     rest = sorted((one for one in pool if not one.is_sampled), key=lambda one: one.margin)
     scarce = _scarce(scheme)
+    drifted = _drifted(scheme, rest)
     orders: dict[Assignment.Reason, Iterator[Candidate]] = {
         # As it comes, near duplicates too: a sample that is tidied up is none.
         Reason.RANDOM: iter(sample),
         Reason.UNCERTAIN: _unlike(rest, seen),
         Reason.MINORITY: _unlike([one for one in rest if one.category_id == scarce], seen),
+        Reason.DRIFT: _unlike([one for one in rest if one.post_id in drifted], seen),
     }
     picks: dict[int, Pick] = {}
     for place in range(count):
@@ -243,6 +254,8 @@ def _preferences(place: int) -> tuple[Assignment.Reason, ...]:
         return (Reason.RANDOM, Reason.UNCERTAIN)
     if strategy == "minority" or (strategy == "balanced" and place % 3 == 2):
         return (Reason.MINORITY, Reason.UNCERTAIN, Reason.RANDOM)
+    if strategy == "drift" or (strategy == "balanced" and place % 3 == 1):
+        return (Reason.DRIFT, Reason.UNCERTAIN, Reason.RANDOM)
     return (Reason.UNCERTAIN, Reason.RANDOM)
 
 
@@ -292,6 +305,26 @@ def _unjudged(annotator: User, scheme: LabelScheme, count: int) -> list[Pick]:
         Pick(post_id, Reason.UNJUDGED, WHY[Reason.UNJUDGED])
         for post_id in random.sample(ids, min(count, len(ids)))
     ]
+
+
+def _drifted(scheme: LabelScheme, pool: Sequence[Candidate]) -> set[int]:
+    """Posts of the kind that the last quality report has found to be new; none without drift."""
+    if settings.LABELLING_STRATEGY not in {"balanced", "drift"}:
+        return set()
+    report = scheme.reports.filter(model_version__stage=ModelVersion.Stage.CHAMPION).first()
+    weights = report.summary.get("telltale") if report is not None and report.has_drift else None
+    if not weights or set(weights) != set(features.NAMES):
+        return set()
+    newest = sorted(pool, key=lambda one: -one.post_id)[:DRIFT_POOL]
+    vector = [weights[name] for name in features.NAMES]
+    unlike = {one.post_id: float(_features(one.text) @ vector) for one in newest}
+    ranked = sorted(unlike, key=lambda post_id: -unlike[post_id])
+    return set(ranked[: int(len(ranked) * DRIFTED)])
+
+
+@lru_cache(maxsize=5_000)
+def _features(post_text: str) -> NDArray[np.float32]:
+    return features.extract(post_text)
 
 
 def _scarce(scheme: LabelScheme) -> int | None:

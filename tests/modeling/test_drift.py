@@ -172,3 +172,19 @@ def test_few_known_answers_correct_nothing() -> None:
 def test_wilson_by_hand() -> None:
     low, high = wilson(8, 10)
     assert (round(low, 3), round(high, 3)) == (0.490, 0.943)
+
+
+def test_the_telltale_points_at_what_sets_the_window_apart() -> None:
+    generator = np.random.default_rng(5)
+    reference = {name: generator.normal(size=400) for name in ("same", "more", "less")}
+    window = {name: generator.normal(size=60) for name in reference}
+    window["more"], window["less"] = window["more"] + 2, window["less"] - 1
+    reference["fixed"], window["fixed"] = np.ones(400), np.ones(60)
+    weights = drift.telltale(reference, window)
+    assert weights["more"] > -weights["less"] > abs(weights["same"])
+    assert weights["fixed"] == 0
+
+    def scores(side: dict[str, np.ndarray]) -> np.ndarray:
+        return np.sum([weights[name] * side[name] for name in weights], axis=0)
+
+    assert np.quantile(scores(window), 0.25) > np.quantile(scores(reference), 0.75)

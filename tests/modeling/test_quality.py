@@ -17,7 +17,7 @@ from django.utils import timezone
 from ingestion.models import Alert, Post
 from modeling import serving
 from modeling.exceptions import NoChampion
-from modeling.ml import artifact, reference
+from modeling.ml import artifact, features, reference
 from modeling.ml.classifier import SentimentClassifier
 from modeling.ml.embedding import Embedder
 from modeling.models import Category, LabelScheme, ModelVersion, Prediction, TrainingPost
@@ -90,6 +90,8 @@ def test_shifted_posts_are_drift_and_an_alert_that_closes(
         assert moved["verdict"] == "drift"
         assert moved["reference_mean"] < 0.2 < 0.5 < moved["window_mean"]
         assert report.statistics["embedding"]["verdict"] == "drift"
+        assert set(report.summary["telltale"]) == set(features.NAMES)
+        assert report.summary["telltale"]["upper_share"] > 0
         assert report.statistics["domain_classifier"]["auc"] > 0.9
         assert not report.accuracy["is_trusted"] and "upper_share" in report.accuracy["reason"]
         quality.build_report(scheme)

@@ -13,6 +13,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from ingestion.models import Post
+from modeling.ml import features
 from modeling.models import (
     Annotation,
     Assignment,
@@ -20,6 +21,7 @@ from modeling.models import (
     LabelScheme,
     ModelVersion,
     Prediction,
+    QualityReport,
 )
 from modeling.services import likeness, queue
 from modeling.services.annotate import annotate, annotate_many, flag, skip, take_up, undo, unflag
@@ -160,6 +162,35 @@ def test_a_scarce_category_is_asked_for_without_naming_it(
     assert texts(drawn) == {"seldom"}
     assert drawn[0].reason == Assignment.Reason.MINORITY
     assert "egative" not in drawn[0].why
+
+
+def test_while_posts_drift_their_kind_is_asked_for(
+    scheme: LabelScheme, version: ModelVersion, judged: Maker, ann: User, plain: Settings
+) -> None:
+    plain.LABELLING_STRATEGY = "drift"
+    version.stage = ModelVersion.Stage.CHAMPION
+    version.save()
+    judged("as ever, one is unsure", 0.01)
+    for number in range(6):
+        judged(f"as ever {number}", 0.5)
+    new = judged("LOOK AT THIS: A NEW KIND", 0.9)
+    assert texts(queue.draw(ann, scheme, count=1)) == {"as ever, one is unsure"}
+    report = QualityReport.objects.create(
+        scheme=scheme,
+        model_version=version,
+        window_start=timezone.now(),
+        window_end=timezone.now(),
+        has_drift=True,
+        summary={"telltale": {name: float(name == "upper_share") for name in features.NAMES}},
+    )
+    (drawn,) = queue.draw(ann, scheme, count=2)[1:]
+    assert drawn.post == new
+    assert drawn.reason == Assignment.Reason.DRIFT
+    # What an earlier champion did not know says nothing of this one.
+    Assignment.objects.all().delete()
+    report.model_version = None
+    report.save()
+    assert texts(queue.draw(ann, scheme, count=1)) == {"as ever, one is unsure"}
 
 
 def test_the_random_share_is_a_fair_draw_that_the_model_has_no_say_in(
