@@ -15,6 +15,7 @@ from django.utils.html import format_html
 
 from api import tokens
 from api.models import ApiToken
+from ingestion.admin.base import actor
 
 DEFAULT_DAYS = 365
 
@@ -64,16 +65,12 @@ class ApiTokenAdmin(admin.ModelAdmin):
     def save_model(
         self, request: HttpRequest, obj: ApiToken, form: forms.ModelForm, change: bool
     ) -> None:
-        secret = obj.draw_secret()
-        # Nobody is in the admin without an account; Django types allow for it.
-        obj.created_by = request.user  # type: ignore[assignment]
-        super().save_model(request, obj, form, change)
+        secret = tokens.save_new(obj, by=actor(request))
         shown = format_html("Copy the token now, it is not shown again: <code>{}</code>", secret)
         self.message_user(request, shown, messages.WARNING)
 
     @admin.action(description="Revoke", permissions=["change"])
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
         ids = list(queryset.values_list("pk", flat=True))
-        # As above.
-        count = tokens.revoke(ids, by=request.user)  # type: ignore[arg-type]
+        count = tokens.revoke(ids, by=actor(request))
         self.message_user(request, f"{count} tokens revoked.")

@@ -10,6 +10,8 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 
 from api import tokens
+from ingestion.models import AuditEntry
+from ingestion.services.audit import Actor
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
@@ -42,3 +44,11 @@ def bearer(request: HttpRequest) -> ApiToken | None:
     if token is None:
         raise AuthenticationFailed("The token is not valid: unknown, expired or revoked.")
     return token
+
+
+def actor(request: Request) -> Actor:
+    """Who changes something through the API: somebody signed in, or a token in its user's name."""
+    through = AuditEntry.Through.API
+    if request.auth is not None:
+        return Actor(through, request.user, name=f"token {request.auth}")
+    return Actor(through, request.user)

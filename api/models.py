@@ -10,6 +10,8 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
+from ingestion.models import Audited
+
 MARK = "sent_"
 SHOWN_CHARACTERS = 12
 
@@ -28,7 +30,7 @@ class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
         )
 
 
-class ApiToken(models.Model):
+class ApiToken(Audited):
     """A program's key. Its scopes alone say what it may do; its labels bear the name of `user`."""
 
     class Scope(models.TextChoices):
@@ -36,6 +38,8 @@ class ApiToken(models.Model):
         PREDICT = "predict", "predict: classify texts"
         ANNOTATE = "annotate", "annotate: label posts"
         ADMIN = "admin", "admin: everything"
+
+    AUDITED = ("name", "scopes", "user_id", "expires_at", "revoked_at")
 
     name = models.CharField(max_length=100, help_text="What uses it.")
     user = models.ForeignKey(

@@ -20,6 +20,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api import filters
+from api.authentication import actor
 from api.permissions import IsAllowed, MayWrite
 from api.resources import Listed, ReadOnly
 from api.source_serializers import (
@@ -36,7 +37,13 @@ from ingestion import tasks
 from ingestion.exceptions import BadQuery, QueryTaken
 from ingestion.models import Connection, DailyUsage, DeadLetter, Gap, Source, Stream
 from ingestion.selectors import stream_counters
-from ingestion.services import Verdict, judge_stream, switch_streams
+from ingestion.services import (
+    Verdict,
+    delete_streams,
+    judge_stream,
+    save_stream,
+    switch_streams,
+)
 from ingestion.services.dead_letters import replay
 from ingestion.services.gaps import ask_to_fill
 from ingestion.services.trial import try_query
@@ -119,14 +126,15 @@ class StreamViewSet(Listed, viewsets.ModelViewSet):
         if verdict.reason:
             raise ValidationError({"query": verdict.reason})
         before = [serializer.instance.source] if serializer.instance else []
-        saved: Any = serializer.save()
+        saved: Any = save_stream(stream, by=actor(self.request))
+        serializer.instance = saved
         saved.note = verdict.note
         for source in {*before, saved.source}:
             _sync(source)
 
     def perform_destroy(self, instance: Stream) -> None:
         source = instance.source
-        instance.delete()
+        delete_streams([instance], by=actor(self.request))
         _sync(source)
 
     @extend_schema(request=None, responses=StreamSerializer)
@@ -144,7 +152,7 @@ class StreamViewSet(Listed, viewsets.ModelViewSet):
     def _switch(self, *, is_active: bool) -> Response:
         stream = self.get_object()
         try:
-            switch_streams([stream.pk], is_active=is_active)
+            switch_streams([stream.pk], is_active=is_active, by=actor(self.request))
         except QueryTaken as error:
             raise ValidationError({"query": str(error)}) from error
         _sync(stream.source)

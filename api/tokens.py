@@ -12,6 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from api.models import MARK, ApiToken, digest_of
+from ingestion.services.audit import AT_A_SHELL, Action, Actor, facts, record
 
 # For how long a process goes by what it last read of a token: so long a revoked one may live on.
 REMEMBERED_SECONDS = 5.0
@@ -28,7 +29,7 @@ def issue(
     *,
     days: int,
     user: User | None = None,
-    by: User | None = None,
+    by: Actor = AT_A_SHELL,
 ) -> tuple[ApiToken, str]:
     """A new token and its secret, which nobody can read again. `days` 0: it never expires.
 
@@ -39,21 +40,38 @@ def issue(
         if is_new:
             user.set_unusable_password()
             user.save(update_fields=["password"])
-    token = ApiToken(name=name, user=user, scopes=" ".join(scopes), created_by=by)
+    token = ApiToken(name=name, user=user, scopes=" ".join(scopes))
     if days:
         token.expires_at = timezone.now() + timedelta(days=days)
+    return token, save_new(token, by=by)
+
+
+@transaction.atomic
+def save_new(token: ApiToken, *, by: Actor) -> str:
+    """Save a new token with a secret, which is returned this once; write down who made it."""
     secret = token.draw_secret()
+    token.created_by = _user(by)
     token.save()
-    return token, secret
+    record(Action.ADDED, token, by, before={})
+    return secret
 
 
-def revoke(ids: Collection[int], *, by: User | None = None) -> int:
+def revoke(ids: Collection[int], *, by: Actor) -> int:
     """Refuse these from now on; return how many were valid until now."""
-    count = ApiToken.objects.filter(pk__in=ids, revoked_at__isnull=True).update(
-        revoked_at=timezone.now(), revoked_by=by
-    )
+    with transaction.atomic():
+        going = ApiToken.objects.select_for_update().filter(pk__in=ids, revoked_at__isnull=True)
+        revoked = list(going)
+        for token in revoked:
+            before = facts(token)
+            token.revoked_at, token.revoked_by = timezone.now(), _user(by)
+            token.save(update_fields=["revoked_at", "revoked_by"])
+            record(Action.CHANGED, token, by, before=before)
     _remembered.clear()
-    return count
+    return len(revoked)
+
+
+def _user(by: Actor) -> User | None:
+    return by.user if isinstance(by.user, User) else None
 
 
 def remembered(secret: str) -> ApiToken | None:

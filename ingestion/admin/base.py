@@ -6,6 +6,14 @@ from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
 
+from ingestion.models import AuditEntry
+from ingestion.services.audit import Actor
+
+
+def actor(request: HttpRequest) -> Actor:
+    """Whoever works in the admin."""
+    return Actor(AuditEntry.Through.ADMIN, request.user)
+
 
 class ReadOnly(admin.ModelAdmin):
     """Rows that the program writes: looked at, never edited."""

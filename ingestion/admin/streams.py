@@ -16,11 +16,17 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from ingestion import tasks
-from ingestion.admin.base import ReadOnly
+from ingestion.admin.base import ReadOnly, actor
 from ingestion.exceptions import BadQuery, QueryTaken
 from ingestion.models import Connection, DailyUsage, RecentSearch, Stream, WatchedFile
 from ingestion.selectors import status_words
-from ingestion.services import Verdict, judge_stream, switch_streams
+from ingestion.services import (
+    Verdict,
+    delete_streams,
+    judge_stream,
+    save_stream,
+    switch_streams,
+)
 from ingestion.services.trial import try_query
 
 
@@ -120,19 +126,20 @@ class StreamAdmin(admin.ModelAdmin):
         return stream.last_error or stream.held_reason
 
     def save_model(self, request: HttpRequest, obj: Stream, form: ModelForm, change: bool) -> None:
-        super().save_model(request, obj, form, change)
+        save_stream(obj, by=actor(request))
         if isinstance(form, StreamForm) and form.verdict.note:
             self.message_user(request, form.verdict.note, messages.WARNING)
         # What it leaves must let it go, too.
         _sync({obj.source, form.initial.get("source", obj.source)})
 
     def delete_model(self, request: HttpRequest, obj: Stream) -> None:
-        super().delete_model(request, obj)
-        _sync([obj.source])
+        source = obj.source
+        delete_streams([obj], by=actor(request))
+        _sync([source])
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Stream]) -> None:
         sources = set(queryset.values_list("source", flat=True))
-        super().delete_queryset(request, queryset)
+        delete_streams(queryset, by=actor(request))
         _sync(sources)
 
     @admin.action(description="Pause", permissions=["change"])
@@ -146,7 +153,7 @@ class StreamAdmin(admin.ModelAdmin):
     def _switch(self, request: HttpRequest, queryset: QuerySet[Stream], *, is_active: bool) -> None:
         try:
             count, sources = switch_streams(
-                queryset.values_list("pk", flat=True), is_active=is_active
+                queryset.values_list("pk", flat=True), is_active=is_active, by=actor(request)
             )
         except QueryTaken as error:
             self.message_user(request, str(error), messages.ERROR)

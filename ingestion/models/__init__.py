@@ -1,6 +1,7 @@
 """What people follow (`Stream`), what arrived (`Post`), and how the sources are doing."""
 
 from ingestion.models.alerts import Alert, AlertQuerySet
+from ingestion.models.audit import Audited, AuditEntry
 from ingestion.models.collections import RecentSearch, WatchedFile
 from ingestion.models.connections import Connection, ConnectionQuerySet
 from ingestion.models.gaps import DeadLetter, Gap, GapQuerySet
@@ -20,6 +21,8 @@ __all__ = [
     "API",
     "Alert",
     "AlertQuerySet",
+    "AuditEntry",
+    "Audited",
     "Connection",
     "ConnectionQuerySet",
     "DailyUsage",

@@ -6,6 +6,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 
+from ingestion.models.audit import Audited
 from ingestion.models.sources import Source, source_choices
 
 
@@ -25,12 +26,17 @@ class StreamQuerySet(models.QuerySet["Stream"]):
         return self.filter(source=source)
 
 
-class Stream(models.Model):
+class Stream(Audited):
     """Something that people follow: on X, one rule of the one connection."""
 
     class OverBudget(models.TextChoices):
         PAUSE = "pause", "pause the stream"
         SAMPLE = "sample", "take a random sample"
+
+    AUDITED = (
+        *("name", "source", "query", "languages", "is_active"),
+        *("monthly_budget", "over_budget"),
+    )
 
     name = models.CharField(max_length=100, unique=True)
     source = models.CharField(max_length=16, choices=source_choices, default=Source.X)

@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from django.db import transaction
+
 from ingestion import metrics
 from ingestion.events import IncomingPost, PostDeleted
 from ingestion.exceptions import UnusableFile
 from ingestion.models import Source, Stream
+from ingestion.services.audit import Action, by_command, record
 from ingestion.services.posts import Stored, forget, forget_author, store
 from ingestion.sources.files import Identities, PostFile, Row
 
@@ -44,7 +47,11 @@ class ImportedChunk:
 
 def file_stream(name: str) -> Stream:
     """The stream that an import belongs to, made when there is none of this name."""
-    return Stream.objects.get_or_create(name=name, defaults={"source": Source.FILE})[0]
+    with transaction.atomic():
+        stream, is_new = Stream.objects.get_or_create(name=name, defaults={"source": Source.FILE})
+        if is_new:
+            record(Action.ADDED, stream, by_command("import_posts"), before={})
+    return stream
 
 
 def import_file(file: PostFile, summary: ImportSummary) -> Iterator[ImportedChunk]:

@@ -12,6 +12,8 @@ from django.utils import timezone
 from ingestion import sources
 from ingestion.exceptions import NotConfigured, QueryTaken, SourceError
 from ingestion.models import Stream
+from ingestion.services import audit
+from ingestion.services.audit import AT_A_SHELL, Action, Actor
 from ingestion.sources import Followed, LiveSource, Validates
 
 logger = logging.getLogger(__name__)
@@ -19,7 +21,8 @@ logger = logging.getLogger(__name__)
 MAX_QUERY = 1024
 
 
-def follow_query(source: str, query: str) -> Stream:
+@transaction.atomic
+def follow_query(source: str, query: str, *, by: Actor = AT_A_SHELL) -> Stream:
     """The active stream of this query, made or woken up when there is none."""
     query = " ".join(query.split())
     if not query:
@@ -32,14 +35,33 @@ def follow_query(source: str, query: str) -> Stream:
         name = query[:80]
         if Stream.objects.filter(name=name).exists():
             name = f"{name} ({timezone.now():%Y-%m-%d %H:%M:%S})"
-        return Stream.objects.create(name=name, source=source, query=query)
+        return save_stream(Stream(name=name, source=source, query=query), by=by)
     if not stream.is_active:
         stream.is_active = True
-        stream.save(update_fields=["is_active", "updated_at"])
+        save_stream(stream, by=by, fields=["is_active", "updated_at"])
     return stream
 
 
-def switch_streams(stream_ids: Iterable[int], *, is_active: bool) -> tuple[int, set[str]]:
+@transaction.atomic
+def save_stream(stream: Stream, *, by: Actor, fields: Iterable[str] | None = None) -> Stream:
+    """Save a new or changed stream, `fields` of it or all, and write down who changed what."""
+    stored = Stream.objects.select_for_update().filter(pk=stream.pk).first() if stream.pk else None
+    stream.save(update_fields=fields)
+    audit.record(Action.CHANGED if stored else Action.ADDED, stream, by, before=audit.facts(stored))
+    return stream
+
+
+@transaction.atomic
+def delete_streams(streams: Iterable[Stream], *, by: Actor) -> None:
+    """Delete streams, and write down who did; their posts stay."""
+    for stream in streams:
+        audit.record(Action.DELETED, stream, by, before=audit.facts(stream))
+        stream.delete()
+
+
+def switch_streams(
+    stream_ids: Iterable[int], *, is_active: bool, by: Actor
+) -> tuple[int, set[str]]:
     """Pause or resume streams; return how many, and the sources to bring in step.
 
     Raises QueryTaken, changing nothing, when two would follow the same query.
@@ -48,7 +70,12 @@ def switch_streams(stream_ids: Iterable[int], *, is_active: bool) -> tuple[int, 
     sources_changed = set(streams.values_list("source", flat=True))
     try:
         with transaction.atomic():
+            changed = list(streams.select_for_update().exclude(is_active=is_active))
             count = streams.update(is_active=is_active, updated_at=timezone.now())
+            for stream in changed:
+                before = audit.facts(stream)
+                stream.is_active = is_active
+                audit.record(Action.CHANGED, stream, by, before=before)
     except IntegrityError as error:
         raise QueryTaken(
             "Two of these streams, or one and an active one, have the same query."

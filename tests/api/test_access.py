@@ -19,6 +19,7 @@ from pytest_django.fixtures import Settings
 from api import tokens
 from api.models import ApiToken
 from ingestion.models import Post
+from ingestion.services.audit import Actor, Through
 from modeling.models import Annotation, ModelVersion
 
 pytestmark = pytest.mark.django_db
@@ -88,7 +89,7 @@ def test_a_token_ends_by_date_by_revocation_and_with_its_user(
 ) -> None:
     headers = bearer("read")
     assert client.get("/model/info", headers=headers).status_code == 200
-    tokens.revoke([ApiToken.objects.get().pk], by=user)
+    tokens.revoke([ApiToken.objects.get().pk], by=Actor(Through.ADMIN, user))
     assert client.get("/model/info", headers=headers).status_code == 401
     assert ApiToken.objects.get().revoked_by == user
 

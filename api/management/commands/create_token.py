@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from api import tokens
 from api.models import ApiToken
+from ingestion.services.audit import by_command
 
 
 class Command(BaseCommand):
@@ -38,7 +39,11 @@ class Command(BaseCommand):
             if user is None:
                 raise CommandError(f"There is no user {options['user']!r}.")
         token, secret = tokens.issue(
-            options["name"], options["scopes"], days=options["days"], user=user
+            options["name"],
+            options["scopes"],
+            days=options["days"],
+            user=user,
+            by=by_command("create_token"),
         )
         if options["json"]:
             expires = token.expires_at.isoformat() if token.expires_at else None

@@ -16,6 +16,7 @@ from ingestion.exceptions import IngestionError, NotConfigured
 from ingestion.management.interrupts import stopped_by_signals
 from ingestion.models import Stream
 from ingestion.services import Tally, follow_query, run_stream
+from ingestion.services.audit import by_command
 
 # A terminal's line is redrawn each second; a log gets one line in so many.
 LOG_SECONDS = 10.0
@@ -46,7 +47,7 @@ class Command(BaseCommand):
         try:
             source = sources.create(options["source"])
             if options["query"]:
-                follow_query(source.name, options["query"])
+                follow_query(source.name, options["query"], by=by_command("stream"))
             if not Stream.objects.active().of_source(source.name).exists():
                 raise NotConfigured(
                     f"no active stream of {source.name}: give --query, or make one in the admin"
