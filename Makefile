@@ -38,11 +38,13 @@ test: $(VENV)/.dev ## Run the whole test suite, a process a core (up to 4); ARGS
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 .PHONY: lint
-lint: $(VENV)/.dev ## ruff, format check, mypy, import contracts, migrations and deployment checks
+lint: $(VENV)/.dev ## ruff, format check, mypy, import contracts, bandit, migrations and deployment checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive \
+		api dashboard deploy ingestion modeling sentiment_site manage.py
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') SECURE_SITE=1 \
 		$(BIN)/python manage.py check --deploy --fail-level WARNING
@@ -75,6 +77,16 @@ stack: $(VENV)/.dev ## Start every service of docker-compose.yml from packages, 
 .PHONY: chaos
 chaos: $(VENV)/.dev ## Kill, restart and take away each part of the stack under load; say what users saw
 	$(BIN)/python -m tests.stack.chaos $(ARGS)
+
+.PHONY: audit
+audit: $(VENV)/.dev ## Look for known holes in the packages of .venv (asks pypi.org)
+	$(BIN)/pip-audit --local --progress-spinner off $(ARGS)
+
+.PHONY: sbom
+sbom: $(VENV)/.dev ## Write the parts list of .venv, with licences, to var/sbom.cdx.json (CycloneDX)
+	@mkdir -p var
+	$(BIN)/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --of JSON \
+		--output-file var/sbom.cdx.json
 
 .PHONY: fuzz
 fuzz: $(VENV)/.dev ## Send 200 made-up requests to each operation of the API (FUZZ_EXAMPLES=…)
