@@ -11,10 +11,13 @@ from dashboard.events import PostEvent
 from dashboard.selectors import Against, Judged, Timeline, View
 
 
-def present(view: View, sample: Sequence[Judged] | None = None) -> dict[str, Any]:
+def present(
+    view: View, sample: Sequence[Judged] | None = None, series: Timeline | None = None
+) -> dict[str, Any]:
     """Everything that a view shows but its posts, as plain JSON values."""
+    # First the counts: a view by languages or words then knows which posts are its newest.
+    series = selectors.timeline(view) if series is None else series
     sample = selectors.judged_sample(view) if sample is None else sample
-    series = selectors.timeline(view)
     counts = selectors.totals(view, series)
     net = selectors.net_sentiment(counts, view.categories)
     terms = selectors.distinctive_terms(view, sample)
@@ -41,8 +44,9 @@ def present(view: View, sample: Sequence[Judged] | None = None) -> dict[str, Any
 
 def present_with_posts(view: View) -> tuple[dict[str, Any], list[PostEvent]]:
     """The same and its newest posts, which are of one reading."""
+    series = selectors.timeline(view)
     sample = selectors.judged_sample(view)
-    return present(view, sample), selectors.newest_posts(view, sample)
+    return present(view, sample, series), selectors.newest_posts(view, sample)
 
 
 def present_details(view: View) -> dict[str, Any]:

@@ -8,12 +8,11 @@ from itertools import chain
 from math import sqrt
 from typing import Any, TypedDict
 
-from django.db.models import Count, Min, Sum
+from django.db.models import Sum
 
 from dashboard.models import SentimentBucket, SentimentPeriod
-from dashboard.selectors.posts import SCANNED, judgements, scanned
+from dashboard.selectors.posts import SCANNED, edge, reading
 from dashboard.selectors.view import View, floor
-from ingestion.models import Post
 from modeling.models import Category
 
 # Of a normal distribution, 95 % lie within so many standard deviations.
@@ -84,16 +83,12 @@ def _between(column: str, first: datetime, ends: Mapping[str, datetime]) -> dict
 
 
 def _of_posts(view: View) -> Iterable[tuple[datetime, int, int]]:
-    rows = judgements(view).order_by().values_list("post__created_at", "category_id")
-    return ((created_at, category_id, 1) for created_at, category_id in rows)
+    return ((row.created_at, row.category_id, 1) for row in reading(view))
 
 
 def _sample(view: View) -> Sample | None:
-    within = Post.objects.filter(pk__in=scanned(view).values("pk"))
-    found = within.aggregate(count=Count("pk"), since=Min("created_at"))
-    if found["count"] < SCANNED:
-        return None
-    return Sample(posts=found["count"], since=found["since"].isoformat())
+    oldest = edge(view)
+    return None if oldest is None else Sample(posts=SCANNED, since=oldest.created_at.isoformat())
 
 
 def totals(view: View, series: Timeline | None = None) -> dict[str, int]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, TypedDict, cast
+from typing import Any, NamedTuple, TypedDict, cast
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from dashboard.events import PostEvent, TermEvent
 from dashboard.selectors.view import RANGES, View
 from ingestion.models import Post
+from ingestion.models.posts import holding
 from modeling.ml import terms
 from modeling.models import Prediction
 
@@ -24,6 +25,21 @@ POST_FIELDS = (
     *("post_id", "post__text", "post__author_username", "post__author_name", "post__source"),
     *("post__lang", "post__created_at", "category__key", "confidence"),
 )
+
+
+class Edge(NamedTuple):
+    """A post's place among the newest."""
+
+    created_at: datetime
+    id: int
+
+
+class Reading(NamedTuple):
+    """One post's judgement, as a chart counts it."""
+
+    post_id: int
+    created_at: datetime
+    category_id: int
 
 
 class Judged(TypedDict):
@@ -55,26 +71,51 @@ def within(view: View, path: str = "") -> Q:
     return wanted
 
 
-def scanned(view: View) -> QuerySet[Post]:
-    """The newest SCANNED posts of the view, before its words are looked for."""
-    return Post.objects.filter(within(view)).order_by("-created_at", "-id")[:SCANNED]
+def edge(view: View) -> Edge | None:
+    """Of a view by languages or words the oldest post that is looked at, where older ones are left
+    out: it is the SCANNED-th newest, before words are looked for. Asked for once a view."""
+    if "edge" not in view.known:
+        newest = Post.objects.filter(within(view)).order_by("-created_at", "-id")
+        found = newest.values_list("created_at", "id")[SCANNED - 1 : SCANNED]
+        view.known["edge"] = next((Edge(*row) for row in found), None)
+    return cast("Edge | None", view.known["edge"])
 
 
 def judgements(view: View) -> QuerySet[Prediction]:
     """What counts in the view; of views by language or words, of posts among the newest SCANNED."""
-    serving = Prediction.objects.serving().filter(category__in=view.categories)
+    serving = Prediction.objects.serving().filter(within(view, "post__"))
+    serving = serving.filter(category__in=view.categories)
     if not view.wanted.reads_posts:
-        return serving.filter(within(view, "post__"))
-    posts = Post.objects.filter(pk__in=scanned(view).values("pk"))
-    if view.wanted.words:
-        posts = posts.matching(view.wanted.words)
-    return serving.filter(post__in=posts.order_by())
+        return serving
+    oldest = edge(view)
+    if oldest is not None:
+        serving = serving.filter(
+            Q(post__created_at__gt=oldest.created_at) | Q(post_id__gte=oldest.id),
+            # Says nothing new, but is what an index answers.
+            post__created_at__gte=oldest.created_at,
+        )
+    return holding(serving, view.wanted.words, "post__") if view.wanted.words else serving
+
+
+def reading(view: View) -> list[Reading]:
+    """Everything that counts in a view by languages or words, newest first. Asked for once a view;
+    at most SCANNED."""
+    if "reading" not in view.known:
+        rows = judgements(view).order_by("-post__created_at", "-post_id")
+        found = rows.values_list("post_id", "post__created_at", "category_id")
+        view.known["reading"] = [Reading(*row) for row in found[:SCANNED]]
+    return cast(list[Reading], view.known["reading"])
 
 
 def judged_sample(view: View) -> list[Judged]:
     """The newest SAMPLE judged posts of the view, newest first, of all categories."""
-    rows = judgements(view).order_by("-post__created_at", "-post_id")
-    return cast(list[Judged], list(rows.values(*POST_FIELDS)[:SAMPLE]))
+    if "reading" in view.known:
+        ids = [row.post_id for row in reading(view)[:SAMPLE]]
+        rows = Prediction.objects.serving().filter(post_id__in=ids, category__in=view.categories)
+    else:
+        rows = judgements(view)
+    ordered = rows.order_by("-post__created_at", "-post_id").values(*POST_FIELDS)
+    return cast(list[Judged], list(ordered[:SAMPLE]))
 
 
 def newest_posts(view: View, sample: Sequence[Judged] | None = None) -> list[PostEvent]:

@@ -66,6 +66,8 @@ class View:
     sources: tuple[str, ...] | None = field(default=None, compare=False)
     # Where it ends though posts came later; None while it goes on.
     until: datetime | None = None
+    # What was looked up of it already, by what it is.
+    known: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
     def bin_seconds(self) -> int:

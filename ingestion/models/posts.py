@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any, TypeVar
 
 from django.contrib.postgres.search import SearchQuery, SearchVectorField
 from django.db import connections, models
@@ -13,6 +14,8 @@ from django.utils import timezone
 from ingestion.models.sources import post_source_choices
 from ingestion.models.streams import Stream
 
+Rows = TypeVar("Rows", bound=models.QuerySet[Any])
+
 
 class Words(Func):
     """A post's words, as the index of the migration `post_search` has them: of the first 10,000
@@ -20,6 +23,18 @@ class Words(Func):
 
     template = "to_tsvector('simple'::regconfig, left(%(expressions)s, 10000))"
     output_field = SearchVectorField()
+
+
+def holding(rows: Rows, words: str, path: str = "") -> Rows:
+    """Rows whose post has all of these words (`PostQuerySet.matching`); `path` leads to the post,
+    as `post__`."""
+    if connections[rows.db].vendor == "postgresql":
+        query = SearchQuery(words, config="simple", search_type="plain")
+        return rows.alias(words=Words(f"{path}text")).filter(words=query)
+    has_all = Q()
+    for word in words.split():
+        has_all &= Q(**{f"{path}text__icontains": word})
+    return rows.filter(has_all)
 
 
 class PostQuerySet(models.QuerySet["Post"]):
@@ -42,13 +57,7 @@ class PostQuerySet(models.QuerySet["Post"]):
 
     def matching(self, words: str) -> PostQuerySet:
         """Posts with all of these words, in any order and case; on SQLite parts of words count."""
-        if connections[self.db].vendor == "postgresql":
-            query = SearchQuery(words, config="simple", search_type="plain")
-            return self.alias(words=Words("text")).filter(words=query)
-        has_all = Q()
-        for word in words.split():
-            has_all &= Q(text__icontains=word)
-        return self.filter(has_all)
+        return holding(self, words)
 
     def since(self, moment: datetime) -> PostQuerySet:
         return self.filter(created_at__gte=moment)

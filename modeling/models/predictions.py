@@ -59,6 +59,11 @@ class Prediction(models.Model):
             models.Index(fields=["category", "-id"], name="prediction_category_newest"),
             models.Index(fields=["-created_at"], name="prediction_newest"),
             models.Index(
+                fields=["post", "category"],
+                condition=Q(is_serving=True),
+                name="prediction_of_post",
+            ),
+            models.Index(
                 fields=["confidence"], condition=Q(is_serving=True), name="prediction_uncertain"
             ),
         ]

@@ -49,7 +49,8 @@ def measure() -> None:
     for address in (
         *("/?range=15m", "/?range=24h", "/?range=30d", "/?range=all", "/"),
         f"/?range=all&stream={stream}",
-        *("/?range=30d&lang=de", "/?range=all&q=train+late"),
+        *("/?range=30d&lang=de", "/?range=all&lang=de", "/?range=all&q=train+late"),
+        "/live/compare/?range=30d&against=before",
         *("/live/data/?range=all", "/live/details/?range=all", "/live/bins.csv?range=all"),
     ):
         _time(address)
