@@ -4,15 +4,26 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('modeling', '0006_run_losses'),
+        ("modeling", "0006_run_losses"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='assignment',
-            name='reason',
-            field=models.CharField(choices=[('uncertain', 'the model is unsure'), ('minority', 'a category with few labels'), ('drift', 'a kind that the model did not learn from'), ('random', 'drawn at random'), ('second', 'a second opinion'), ('gold', 'a settled post, for comparison'), ('unjudged', 'no model has judged it'), ('chosen', 'found by the person')], max_length=12),
+            model_name="assignment",
+            name="reason",
+            field=models.CharField(
+                choices=[
+                    ("uncertain", "the model is unsure"),
+                    ("minority", "a category with few labels"),
+                    ("drift", "a kind that the model did not learn from"),
+                    ("random", "drawn at random"),
+                    ("second", "a second opinion"),
+                    ("gold", "a settled post, for comparison"),
+                    ("unjudged", "no model has judged it"),
+                    ("chosen", "found by the person"),
+                ],
+                max_length=12,
+            ),
         ),
     ]
