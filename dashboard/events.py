@@ -36,12 +36,14 @@ class CountEvent(TypedDict):
 
 
 class ModelEvent(TypedDict):
-    """What serves."""
+    """What serves; `since` when, and why it was promoted, where the ledger says so."""
 
     type: Literal["model"]
     version: str | None
     base_model: str
     macro_recall: float | None
+    since: str | None
+    reason: str
 
 
 class GapEvent(TypedDict):

@@ -36,7 +36,11 @@ def present(
         "totals": counts,
         "net_sentiment": None if net is None else round(net, 3),
         "mood": summary.mood(net),
-        "headline": summary.headline(counts, net, terms),
+        "headline": (
+            summary.NO_MATCH
+            if view.wanted.reads_posts and not counts
+            else summary.headline(counts, net, terms)
+        ),
         "terms": terms,
         "figure": figures.timeline(series, view.categories),
     }

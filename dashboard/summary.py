@@ -16,6 +16,9 @@ MOODS = (
     (1.0, "very positive"),
 )
 
+# Of a view by languages or words.
+NO_MATCH = "No post of this time range is in these languages with these words."
+
 
 def mood(net: float | None) -> str:
     """A name for a net sentiment between −1 and 1."""

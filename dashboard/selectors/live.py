@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
-from django.db.models import Avg, Count, F, Max, Model, Q
+from django.db.models import Avg, Count, F, Max, Model, OuterRef, Q, Subquery
 from django.utils import timezone
 
 from dashboard.events import CountEvent, ModelEvent, PostEvent
 from dashboard.models import Withdrawal
 from dashboard.selectors.posts import NEWEST, POST_FIELDS, as_events, stream_ids_of
 from dashboard.selectors.view import floor
-from modeling.models import LabelScheme, ModelVersion, Prediction
+from modeling.models import LabelScheme, ModelVersion, Prediction, Promotion
 
 TICK_LIMIT = 2000
 LIVE_WINDOW = timedelta(seconds=60)
@@ -89,13 +90,24 @@ def _counts(judged: Iterable[tuple[int, datetime, str]], each: int) -> list[Coun
 
 
 def serving_model() -> ModelEvent:
-    """The champion, by the database."""
-    version = ModelVersion.objects.champions().of_scheme(LabelScheme.DEFAULT_KEY).first()
+    """The champion, by the database, and its newest line of the ledger."""
+    lines = Promotion.objects.filter(version=OuterRef("pk"), scheme=OuterRef("scheme"))
+    newest = lines.order_by("-promoted_at", "-id")
+    champions = ModelVersion.objects.champions().of_scheme(LabelScheme.DEFAULT_KEY)
+    # `Any`, as annotations have no static type.
+    version: Any = champions.annotate(
+        since=Subquery(newest.values("promoted_at")[:1]),
+        reason=Subquery(newest.values("reason")[:1]),
+    ).first()
     if version is None:
-        return ModelEvent(type="model", version=None, base_model="", macro_recall=None)
+        return ModelEvent(
+            type="model", version=None, base_model="", macro_recall=None, since=None, reason=""
+        )
     return ModelEvent(
         type="model",
         version=str(version.version),
         base_model=version.base_model,
         macro_recall=version.metrics.get("test", {}).get("macro_recall"),
+        since=None if version.since is None else version.since.isoformat(),
+        reason=version.reason or "",
     )

@@ -109,11 +109,10 @@ def reading(view: View) -> list[Reading]:
 
 def judged_sample(view: View) -> list[Judged]:
     """The newest SAMPLE judged posts of the view, newest first, of all categories."""
+    rows: QuerySet[Prediction] = judgements(view)
     if "reading" in view.known:
         ids = [row.post_id for row in reading(view)[:SAMPLE]]
         rows = Prediction.objects.serving().filter(post_id__in=ids, category__in=view.categories)
-    else:
-        rows = judgements(view)
     ordered = rows.order_by("-post__created_at", "-post_id").values(*POST_FIELDS)
     return cast(list[Judged], list(ordered[:SAMPLE]))
 

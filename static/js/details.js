@@ -16,7 +16,7 @@ export class Details {
   }
 
   show(told) {
-    this.box.hidden = false;
+    this.box.removeAttribute("aria-busy");
     this.box.querySelector("#sampled").textContent = told.sampled ? `All but streams are of the newest ${number.format(told.sampled)} posts.` : "";
     this.#groups("by-stream", told.streams);
     this.#groups("by-language", told.languages.map((group) => ({ ...group, name: this.names(group.name) })));

@@ -8,6 +8,7 @@ import { Training } from "./training.js";
 import { startFilters, offerLanguages } from "./filters.js";
 import { Details } from "./details.js";
 import { Comparison } from "./compare.js";
+import { Problems } from "./problems.js";
 import { BinTable } from "./table.js";
 import { TryBox } from "./try.js";
 
@@ -120,8 +121,17 @@ function showFlow(message) {
 function showModel(message) {
   const version = message.version || "none";
   byId("model-version").textContent = version;
-  if (version !== modelVersion) toast(`Version ${version} classifies from now on.`);
+  if (version === modelVersion) return;
+  toast(message.version ? `Version ${version} classifies from now on.` : "No version classifies any more.");
   modelVersion = version;
+  // The chart says at once from when on; the ledger is asked again with the details.
+  if (message.since) mark([{ at: message.since, version, reason: message.reason }, ...promotions.filter((each) => each.at !== message.since)]);
+}
+
+let promotions = [];
+function mark(marks) {
+  promotions = marks;
+  timeline.mark(marks);
 }
 
 const ALERTS = { stream: "Source", budget: "Budget", drift: "Drift", model: "Model", training: "Training" };
@@ -140,6 +150,29 @@ function showAlerts(alerts) {
       return item;
     }),
   );
+}
+
+const problems = new Problems(byId("away"), () => {
+  socket.hurry();
+  refresh();
+  refreshDetails();
+});
+// A loss that is over before it is read is not worth a line.
+const BLINK = 2000;
+let telling = null;
+function showState(state) {
+  // Told with every message: what is the same already is not written, nor read out, again.
+  if (byId("status").dataset.state === state) return;
+  byId("status").dataset.state = state;
+  byId("status-text").textContent = state;
+  clearTimeout(telling);
+  if (state === "live") {
+    problems.tell("connection", null);
+    return;
+  }
+  const since = new Date().toLocaleTimeString();
+  const why = state === "offline" ? "This device is offline" : "The server does not answer";
+  telling = setTimeout(() => problems.tell("connection", `${why}. What you see is of ${since}; it goes on by itself.`), BLINK);
 }
 
 function toast(text) {
@@ -189,24 +222,36 @@ const handlers = {
 async function refresh() {
   if (!(newsSinceRefresh || gaps.isOpen) || document.hidden) return;
   newsSinceRefresh = false;
-  const answer = await fetch(`/live/data/${location.search}`, { headers: { Accept: "application/json" } });
-  if (!answer.ok) return;
+  const answer = await fetch(`/live/data/${location.search}`, { headers: { Accept: "application/json" } }).catch(() => null);
+  if (!answer?.ok) {
+    newsSinceRefresh = true;
+    problems.tell("data", "Words and headline cannot be brought up to date now. They are asked for again.");
+    return;
+  }
+  problems.tell("data", null);
   const next = await answer.json();
   showView(next);
   if (view.reads_posts) posts.renew(next.posts);
   gaps.move(view);
   await comparison?.load();
 }
-setInterval(() => refresh().catch(() => { newsSinceRefresh = true; }), page.view.reads_posts ? REFRESH_READING : REFRESH);
+setInterval(refresh, page.view.reads_posts ? REFRESH_READING : REFRESH);
 
 async function refreshDetails() {
   if (document.hidden) return;
-  const told = await details.load();
+  const told = await details.load().catch(() => null);
+  problems.tell("details", told ? null : "What stands side by side cannot be read now. It is asked for again.");
   if (!told) return;
-  timeline.mark(told.promotions);
+  mark(told.promotions);
   offerLanguages(byId("languages"), told.choices.languages, page.view.languages);
 }
-setInterval(() => refreshDetails().catch(() => {}), 30000);
+setInterval(refreshDetails, 30000);
+// A tab that was hidden catches up as soon as it is looked at.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) return;
+  refresh();
+  refreshDetails();
+});
 
 // The posts that a bin of the chart counts.
 async function showBin(start, side) {
@@ -246,16 +291,13 @@ new TryBox(byId("try-text"), byId("try-result"), categories);
 showView(view);
 posts.load(page.posts);
 gaps.load(page.gaps, view);
-refreshDetails().catch(() => {});
+refreshDetails();
 if (comparison) {
   // Two lines say most of net sentiment.
   document.querySelector("[data-mode=net]").click();
   comparison.load();
 }
-connect(`/ws/live/${location.search}`, {
+const socket = connect(`/ws/live/${location.search}`, {
   message: (message) => handlers[message.type]?.(message),
-  state(state) {
-    byId("status").dataset.state = state;
-    byId("status-text").textContent = state;
-  },
+  state: showState,
 });

@@ -1,4 +1,5 @@
 // A websocket that comes back: waits 0.5 s after a loss, then twice as long each time up to 15 s.
+// It tells "live", and after a loss "reconnecting", or "offline" where the browser knows why.
 const SIGN_IN = 4401;
 // The server tells something every second; one that is silent for so long is not there any more.
 const SILENCE = 12000;
@@ -11,6 +12,7 @@ export function connect(path, { message, state }) {
   let socket = null;
   let heard = 0;
   let retry = null;
+  let wasLost = false;
 
   function open() {
     clearTimeout(retry);
@@ -23,6 +25,7 @@ export function connect(path, { message, state }) {
       const data = JSON.parse(event.data);
       wait = 500;
       heard = Date.now();
+      wasLost = false;
       state("live");
       if (data.type === "tick") {
         // A gap means that this viewer was skipped ahead: start again from a snapshot.
@@ -44,9 +47,15 @@ export function connect(path, { message, state }) {
       location.reload();
       return;
     }
-    state("reconnecting");
+    tellLoss();
     retry = setTimeout(open, wait * (0.75 + Math.random() / 2));
     wait = Math.min(wait * 2, 15000);
+  }
+
+  // Offline, a server of this same machine may still answer: it is tried all the same.
+  function tellLoss() {
+    wasLost = true;
+    state(navigator.onLine ? "reconnecting" : "offline");
   }
 
   // A laptop that slept, or a network that changed, closes no socket.
@@ -62,7 +71,12 @@ export function connect(path, { message, state }) {
     if (retry !== null) open();
   }
   setInterval(look, 3000);
-  addEventListener("online", hurry);
+  addEventListener("online", () => {
+    hurry();
+    if (wasLost) tellLoss();
+  });
+  addEventListener("offline", () => wasLost && tellLoss());
   document.addEventListener("visibilitychange", () => document.hidden || hurry());
   open();
+  return { hurry };
 }

@@ -104,6 +104,9 @@ export class Timeline {
       x: utc(Date.parse(each.at)), y: 1, xref: "x", yref: "paper", text: `v${each.version}`, showarrow: false,
       xanchor: "left", yanchor: "top", font: { size: 11, color: soft }, hovertext: `Version ${each.version} classifies from here on. ${each.reason}`,
     }));
+    if (!this.figure.data.some((trace) => this.shown.includes(trace.meta) && trace.y.some(Boolean))) layout.annotations.push({
+      x: 0.5, y: 0.5, xref: "paper", yref: "paper", text: "No posts in this time", showarrow: false, font: { size: 14, color: soft },
+    });
     layout.shapes = marks.map((each) => ({
       type: "line", xref: "x", yref: "paper", x0: utc(Date.parse(each.at)), x1: utc(Date.parse(each.at)), y0: 0, y1: 1,
       line: { color: soft, width: 1, dash: "dot" },
