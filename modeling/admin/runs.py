@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.text import Truncator
 
-from ingestion.admin import ReadOnly
-from modeling.models import Experiment, QualityReport, TrainingRun
+from ingestion.admin import EXCERPT, ReadOnly
+from modeling.models import Attempt, Experiment, QualityReport, TrainingRun
 from modeling.presenters import verdict_html
 
 
@@ -56,6 +59,29 @@ class QualityReportAdmin(ReadOnly):
         if "true" not in (told := report.accuracy):
             return "–"
         return f"{told['true']:.1%} of {told['labelled']} labelled posts"
+
+
+@admin.register(Attempt)
+class AttemptAdmin(ReadOnly):
+    list_display = ["excerpt", "count", "error", "started_at"]
+    list_select_related = ["post"]
+    actions = ["try_again"]
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("modeling.change_modelversion")
+
+    @admin.action(description="Try again", permissions=["retry"])
+    def try_again(self, request: HttpRequest, queryset: QuerySet[Attempt]) -> None:
+        count, _ = queryset.delete()
+        self.message_user(
+            request,
+            f"{count} posts: the next sweep tries them again; `classify --pending` does where they "
+            "came over an hour ago.",
+        )
+
+    @admin.display(description="post")
+    def excerpt(self, attempt: Attempt) -> str:
+        return Truncator(attempt.post.text).chars(EXCERPT)
 
 
 @admin.register(Experiment)

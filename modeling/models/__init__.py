@@ -3,7 +3,12 @@ asked for one (assignments), and the record of training and quality."""
 
 from modeling.models.annotations import Annotation, AnnotationQuerySet
 from modeling.models.labelling import Assignment, AssignmentQuerySet
-from modeling.models.predictions import Prediction, PredictionQuerySet
+from modeling.models.predictions import (
+    Attempt,
+    AttemptQuerySet,
+    Prediction,
+    PredictionQuerySet,
+)
 from modeling.models.quality import QualityReport
 from modeling.models.runs import TrainingRun
 from modeling.models.schemes import Category, LabelScheme
@@ -21,6 +26,8 @@ __all__ = [
     "AnnotationQuerySet",
     "Assignment",
     "AssignmentQuerySet",
+    "Attempt",
+    "AttemptQuerySet",
     "Category",
     "Experiment",
     "LabelScheme",

@@ -19,6 +19,7 @@ from ingestion.services.posts import hold
 from ingestion.services.texts import keep_texts
 from modeling import metrics, selectors, serving
 from modeling.models import Category, LabelScheme, Prediction
+from modeling.services import attempts
 from modeling.serving import Classification, Served
 from modeling.signals import predictions_created
 
@@ -116,15 +117,21 @@ def classify_pending(
     """Classify every saved post that has no prediction; return how many were stored.
 
     `progress` is told how many posts each chunk took. Bounded memory, however many there are.
+    A post that makes the model fail, or the process die, costs no other its judgement: what a sweep
+    left behind the next ones try alone, and set aside after `Attempt.MOST` attempts.
     """
     scheme = LabelScheme.objects.get(key=scheme_key)
     pending = selectors.unclassified_posts(scheme, received_since=received_since)
     total, last = 0, 0
-    while ids := list(pending.filter(pk__gt=last).values_list("pk", flat=True)[: CHUNK * 4]):
-        total += classify_posts(ids, channel="pending", scheme_key=scheme_key)
+    while ids := list(pending.filter(pk__gt=last).values_list("pk", flat=True)[:CHUNK]):
+        together, alone = attempts.begin(scheme, ids)
+        for group in filter(None, (together, *([post_id] for post_id in alone))):
+            with attempts.noted(scheme, group):
+                total += classify_posts(group, channel="pending", scheme_key=scheme_key)
         last = ids[-1]
         if progress is not None:
             progress(len(ids))
+    attempts.tell(scheme)
     return total
 
 
