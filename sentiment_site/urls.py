@@ -8,6 +8,8 @@ from sentiment_site.views import favicon, root
 admin.site.site_header = "Live sentiment"
 admin.site.site_title = "Live sentiment"
 admin.site.index_title = "Posts, labels and models"
+# The lists are wide; the way to the others is the index.
+admin.site.enable_nav_sidebar = False
 
 urlpatterns = [
     path("", root, name="home"),

@@ -7,18 +7,32 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.functional import cached_property
 from django.utils.text import Truncator
 
 from ingestion.admin.base import ReadOnly
-from ingestion.models import Post
+from ingestion.models import Post, PostQuerySet
 
 EXCERPT = 110
+
+
+class BoundedPaginator(Paginator):
+    """Counts to MOST, whatever there is: a list of millions is searched, not leafed through."""
+
+    MOST = 10_000
+
+    @cached_property
+    def count(self) -> int:
+        return int(self.object_list[: self.MOST].count())
 
 
 class LanguageFilter(admin.AllValuesFieldListFilter):
     """The languages there are; of some posts none is known."""
 
-    def choices(self, changelist: ChangeList) -> Iterator[dict[str, Any]]:
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
         for choice in super().choices(changelist):
             yield {**choice, "display": choice["display"] or "not known"}
 
@@ -32,10 +46,13 @@ class PostAdmin(ReadOnly):
         "source",
         "streams",
         ("lang", LanguageFilter),
+        "created_at",
         ("deleted_at", admin.EmptyFieldListFilter),
     ]
-    search_fields = ["text", "author_username", "=external_id"]
-    date_hierarchy = "created_at"
+    # Shows the field; what is searched says `get_search_results`.
+    search_fields = ["text"]
+    search_help_text = "Words of the post, or @ and an author's whole name."
+    paginator = BoundedPaginator
     show_full_result_count = False
     list_per_page = 50
     readonly_fields = [
@@ -60,6 +77,16 @@ class PostAdmin(ReadOnly):
     ]
     # The same list, so that the admin shows all in this order.
     fields = tuple(readonly_fields)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Post], search_term: str
+    ) -> tuple[QuerySet[Post], bool]:
+        """By the index of words: parts of words would have every post read."""
+        if search_term.startswith("@"):
+            return queryset.filter(author_username=search_term[1:]), False
+        if isinstance(queryset, PostQuerySet) and search_term.strip():
+            return queryset.matching(search_term), False
+        return queryset, False
 
     @admin.display(description="post", ordering="id")
     def excerpt(self, post: Post) -> str:

@@ -12,12 +12,13 @@ import argparse
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,14 @@ PAGES = {
     "label": ("/label/", "#sheet:not([data-state=waiting])"),
     "label-review": ("/label/review/", ".case"),
     "label-search": ("/label/search/?q=train", ".pick"),
-    "models": ("/models/", "[data-figure] .main-svg"),
-    "version": ("/models/2/", "#figure-history .main-svg"),
-    "compare": ("/models/compare/?a=1&b=2", "#figure-calibration .main-svg"),
+    "models": ("/models/", "h1"),
+    "version": ("/models/2/", "h1"),
+    "compare": ("/models/compare/?a=1&b=2", "h1"),
     "promote": ("/models/3/promote/", "#confirm-title"),
     "runs": ("/models/runs/", "table"),
-    "run": ("/models/runs/2/", "[data-figure] .main-svg"),
-    "reports": ("/models/reports/", "[data-figure] .main-svg"),
-    "report": ("/models/reports/5/", "[data-figure] .main-svg"),
+    "run": ("/models/runs/2/", "h1"),
+    "reports": ("/models/reports/", "h1"),
+    "report": ("/models/reports/5/", "h1"),
     "login": ("/login/", "form"),
     "api": ("/docs", ".opblock"),
     "admin": ("/admin/", "#content"),
@@ -94,14 +95,15 @@ def _site(folder: Path) -> Iterator[str]:
     program = [sys.executable, "-m", "tests.screenshots.site"]
     trained = folder / "trained.sqlite3"
     database = folder / "db.sqlite3"
-    for path in folder.glob("db.sqlite3*"):
-        path.unlink()
+    _remove(database)
     if not trained.exists():
         print("==> Training the models (once)", flush=True)
         subprocess.run(
             [*program, "models"], cwd=ROOT, env=environment, check=True, timeout=TRAINING_SECONDS
         )
-        database.rename(trained)
+        with closing(sqlite3.connect(database)) as built, closing(sqlite3.connect(trained)) as kept:
+            built.backup(kept)
+        _remove(database)
     shutil.copy(trained, database)
     # A newer version of the program may have newer tables.
     migrate = [sys.executable, "manage.py", "migrate", "-v0"]
@@ -117,6 +119,11 @@ def _site(folder: Path) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(30)
+
+
+def _remove(database: Path) -> None:
+    for path in database.parent.glob(f"{database.name}*"):
+        path.unlink()
 
 
 def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
@@ -178,6 +185,7 @@ def _take(context: Any, address: str, name: str, path: Path, *, is_full: bool) -
     page.set_default_timeout(60_000)
     page.goto(address + place)
     page.locator(shown).first.wait_for()
+    page.locator("[data-figure]:not(:has(.main-svg))").first.wait_for(state="detached")
     # Charts that are drawn twice, fonts and pictures that come late.
     page.wait_for_load_state("load")
     page.wait_for_timeout(700)

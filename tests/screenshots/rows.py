@@ -9,22 +9,34 @@ from datetime import datetime, timedelta
 
 import time_machine
 from django.contrib.auth.models import Group, User
+from django.db.models import F
 from django.utils import timezone
 
 from ingestion.events import IncomingPost
 from ingestion.models import Alert, Connection, Gap, MonthlyUsage, Source, Stream
 from ingestion.services import store
 from modeling import starter
-from modeling.models import Annotation, Assignment, Category, LabelScheme, Prediction
+from modeling.models import (
+    Annotation,
+    Assignment,
+    Category,
+    LabelScheme,
+    ModelVersion,
+    Prediction,
+    Promotion,
+    TrainingRun,
+)
 from modeling.services import annotate, classify, quality
 from modeling.services.queue import draw
 
+RUN_TIMES = ("created_at", "started_at", "finished_at")
 CHATTER = "Everyday chatter"
 SOURCES = (Source.X, Source.BLUESKY, Source.MASTODON, Source.RSS, Source.X)
 # Hours before now, and posts from then on: a quiet night, then a day that ends in a crowd.
 DAY = ((24, 90), (18, 60), (12, 150), (6, 260), (1, 760))
-PEOPLE = (("ada", 0.04, 70), ("grace", 0.10, 55), ("katherine", 0.16, 40))
-REPLAYS = 0.4
+PEOPLE = (("ada", 0.04, 70), ("grace", 0.10, 55), ("katherine", 0.16, 40), ("demo", 0.05, 40))
+# What goes on to come while pictures are taken, as many as came in the last hour.
+PAUSE_SECONDS = 3.0
 
 
 class Stories:
@@ -93,6 +105,9 @@ def seed() -> Stories:
     _sources(now)
     _labels(scheme)
     quality.fill_in_truth(scheme)
+    seconds = (timezone.now() - now).total_seconds()
+    late = [now + timedelta(seconds=at) for at in range(1, int(seconds), int(PAUSE_SECONDS))]
+    classify.classify_posts(store(stories.posts(late), announce=False).post_ids)
     return stories
 
 
@@ -103,12 +118,25 @@ def _moments(begin: datetime, end: datetime, count: int) -> list[datetime]:
     return [begin + (end - begin) * place for place in places]
 
 
+def age_models() -> None:
+    """As if the models had been trained over the last days, not a moment ago."""
+    for number, days in ((1, 6), (2, 3), (3, 1)):
+        for rows, names in (
+            (TrainingRun.objects.filter(version__version=number), RUN_TIMES),
+            (ModelVersion.objects.filter(version=number), ("created_at", "promoted_at")),
+            (Promotion.objects.filter(version__version=number), ("promoted_at",)),
+        ):
+            rows.update(**{name: F(name) - timedelta(days=days) for name in names})
+
+
 def _sources(now: datetime) -> None:
     """Connections, an outage that was made good, a budget, an alert."""
     for source, received in zip(dict.fromkeys(SOURCES), (8412, 51_306, 2954, 388), strict=True):
         Connection.objects.create(
             source=source,
             status="connected",
+            lease_owner="stream-1",
+            lease_expires_at=now + timedelta(days=1),
             connected_at=now - timedelta(hours=9),
             last_event_at=now,
             covered_until=now,
@@ -142,8 +170,9 @@ def _labels(scheme: LabelScheme) -> None:
     """Three people label what they are asked; each errs a little, in a way of their own."""
     truth = _truths(scheme)
     for name, errs, count in PEOPLE:
-        person = User.objects.create_user(name, email=f"{name}@example.org")
-        person.groups.set(Group.objects.filter(name="annotator"))
+        person, is_new = User.objects.get_or_create(username=name)
+        if is_new:
+            person.groups.set(Group.objects.filter(name="annotator"))
         chance = random.Random(name)
         for seat in _asked(person, scheme, count):
             if chance.random() < 0.03:

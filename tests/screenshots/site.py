@@ -52,9 +52,10 @@ def serve(port: int) -> None:
     from django.contrib.auth.models import User
 
     from sentiment_site import demo
-    from tests.screenshots.rows import seed
+    from tests.screenshots.rows import age_models, seed
 
     User.objects.create_superuser(*(LOGIN[0], None, LOGIN[1]))
+    age_models()
     stories, stop = seed(), threading.Event()
     telling = threading.Thread(target=_go_on, args=(stories, stop), daemon=True)
     telling.start()
@@ -69,14 +70,16 @@ def _go_on(stories: Stories, stop: threading.Event) -> None:
     from django.db import connections
     from django.utils import timezone
 
+    from ingestion.models import Connection
     from ingestion.services import store
     from modeling.services import classify
-    from tests.screenshots.rows import REPLAYS
+    from tests.screenshots.rows import PAUSE_SECONDS
 
     try:
-        while not stop.wait(REPLAYS):
+        while not stop.wait(PAUSE_SECONDS):
             stored = store(stories.posts([timezone.now()]), announce=False)
             classify.classify_posts(stored.post_ids)
+            Connection.objects.update(last_event_at=timezone.now())
     finally:
         connections.close_all()
 
