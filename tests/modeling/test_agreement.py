@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from itertools import count
 
+import numpy as np
 import pytest
+from cleanlab.filter import find_label_issues
 from django.contrib.auth.models import User
 from django.utils import timezone
 from sklearn.metrics import cohen_kappa_score
@@ -146,6 +148,23 @@ def test_an_improbable_label_is_doubted(scheme: LabelScheme) -> None:
     ]
     label(scheme, wrong, review=True, bob="positive")
     assert review.doubts(scheme) == []
+
+
+def test_the_doubted_labels_are_those_that_cleanlab_finds(scheme: LabelScheme) -> None:
+    generator = np.random.default_rng(7)
+    keys = list(scheme.categories.values_list("key", flat=True))
+    truth = generator.integers(0, 3, 90)
+    probabilities = generator.dirichlet((1, 1, 1), 90) * 0.5
+    probabilities[np.arange(90), truth] += 0.5
+    given = np.where(generator.random(90) < 0.15, (truth + 1) % 3, truth)
+    posts = [make() for _ in range(90)]
+    for post, scores, said in zip(posts, probabilities.tolist(), given, strict=True):
+        judge(scheme, post, **dict(zip(keys, scores, strict=True)))
+        label(scheme, post, ann=keys[said])
+    issues = find_label_issues(given, probabilities, filter_by="confident_learning", n_jobs=1)
+    expected = {post for post, is_issue in zip(posts, issues, strict=True) if is_issue}
+    assert 5 < len(expected) < 40
+    assert {doubt.post for doubt in review.doubts(scheme)} == expected
 
 
 def test_what_a_version_has_learned_by_heart_is_no_evidence(scheme: LabelScheme) -> None:
