@@ -106,9 +106,7 @@ class Prediction(models.Model):
                 condition=Q(is_serving=True),
                 name="prediction_of_post",
             ),
-            models.Index(
-                fields=["confidence"], condition=Q(is_serving=True), name="prediction_uncertain"
-            ),
+            models.Index(fields=["confidence", "id"], name="prediction_by_confidence"),
         ]
 
     def __str__(self) -> str:

@@ -13,8 +13,10 @@ from itertools import islice
 from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import DatabaseError, transaction
+from django.db.models import Max, Min, QuerySet
 from django.utils import timezone
 
+from ingestion.models import Post
 from ingestion.services.posts import hold
 from ingestion.services.texts import keep_texts
 from modeling import metrics, selectors, serving
@@ -26,6 +28,8 @@ from modeling.signals import predictions_created
 logger = logging.getLogger(__name__)
 
 CHUNK = 256
+# Ids that are looked through at once for posts without a prediction.
+WINDOW = 50_000
 # Who asks for the judgement of a text waits for it. Longer than so many seconds behind others is
 # too long: better refused at once, and asked again.
 PATIENCE_SECONDS = 0.4
@@ -121,18 +125,37 @@ def classify_pending(
     left behind the next ones try alone, and set aside after `Attempt.MOST` attempts.
     """
     scheme = LabelScheme.objects.get(key=scheme_key)
-    pending = selectors.unclassified_posts(scheme, received_since=received_since)
-    total, last = 0, 0
-    while ids := list(pending.filter(pk__gt=last).values_list("pk", flat=True)[:CHUNK]):
+    total = 0
+    for ids in _waiting(scheme, received_since):
         together, alone = attempts.begin(scheme, ids)
         for group in filter(None, (together, *([post_id] for post_id in alone))):
             with attempts.noted(scheme, group):
                 total += classify_posts(group, channel="pending", scheme_key=scheme_key)
-        last = ids[-1]
         if progress is not None:
             progress(len(ids))
     attempts.tell(scheme)
     return total
+
+
+def _waiting(scheme: LabelScheme, received_since: datetime | None) -> Iterator[list[int]]:
+    """Ids of posts without a prediction, oldest first, in chunks.
+
+    All of them are looked for window by window: to compare the whole table with all judgements for
+    each chunk would take seconds once there are millions.
+    """
+    pending = selectors.unclassified_posts(scheme, received_since=received_since)
+    if received_since is not None:
+        yield from _after(0, pending)
+        return
+    ends = Post.objects.aggregate(first=Min("pk"), newest=Max("pk"))
+    for start in range((ends["first"] or 1) - 1, ends["newest"] or 0, WINDOW):
+        yield from _after(start, pending.filter(pk__lte=start + WINDOW))
+
+
+def _after(last: int, pending: QuerySet[Post]) -> Iterator[list[int]]:
+    while ids := list(pending.filter(pk__gt=last).values_list("pk", flat=True)[:CHUNK]):
+        yield ids
+        last = ids[-1]
 
 
 def _classify_chunk(
