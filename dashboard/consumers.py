@@ -15,7 +15,7 @@ from django.http import QueryDict
 from dashboard import presenters, selectors, state
 from dashboard.access import may_watch
 from dashboard.events import Snapshot
-from dashboard.live import Viewer, ticker
+from dashboard.live import Viewer, snapshots, ticker
 from dashboard.receivers import NEWS_GROUP
 from ingestion.selectors import source_states
 
@@ -80,15 +80,20 @@ class LiveConsumer(AsyncWebsocketConsumer):
             await self.send(text_data=message)
 
     async def _send_snapshot(self) -> None:
-        snapshot = await database_sync_to_async(self._snapshot)(ticker().sequence)
-        await self.send(text_data=json.dumps(snapshot, ensure_ascii=False))
+        # Of a server that starts anew all viewers come at once, most of them with one query.
+        await self.send(
+            text_data=await snapshots().get(self.scope["query_string"], self._read_snapshot)
+        )
 
-    def _snapshot(self, sequence: int) -> Snapshot:
+    async def _read_snapshot(self) -> str:
+        return await database_sync_to_async(self._snapshot)(ticker().sequence)
+
+    def _snapshot(self, sequence: int) -> str:
         view = selectors.view_of(QueryDict(self.scope["query_string"]))
         shown, posts = presenters.present_with_posts(view)
         rate, lag = selectors.rate()
         states = source_states()
-        return Snapshot(
+        snapshot = Snapshot(
             type="snapshot",
             sequence=sequence,
             view=shown,
@@ -101,3 +106,4 @@ class LiveConsumer(AsyncWebsocketConsumer):
             rate=rate,
             lag_seconds=lag,
         )
+        return json.dumps(snapshot, ensure_ascii=False)

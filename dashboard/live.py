@@ -11,6 +11,7 @@ import json
 import logging
 import time
 from collections import deque
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -138,9 +139,47 @@ class Ticker:
             viewer.offer(text)
 
 
+class Shared:
+    """Work that many ask for at once is done once for all of them.
+
+    Who asks while it is under way gets the next result: whatever one gets was begun after one
+    asked for it.
+    """
+
+    def __init__(self) -> None:
+        self._next: dict[Hashable, asyncio.Task[str]] = {}
+        self._running: dict[Hashable, asyncio.Task[str]] = {}
+
+    async def get(self, key: Hashable, make: Callable[[], Awaitable[str]]) -> str:
+        """What `make` gives, by whoever of those that ask for `key` is first."""
+        task = self._next.get(key)
+        if task is None:
+            task = self._next[key] = asyncio.create_task(self._make(key, make))
+        # One that gives up takes it from nobody else.
+        return await asyncio.shield(task)
+
+    async def _make(self, key: Hashable, make: Callable[[], Awaitable[str]]) -> str:
+        if earlier := self._running.get(key):
+            await asyncio.wait([earlier])
+        task = self._running[key] = self._next.pop(key)
+        try:
+            return await make()
+        finally:
+            if self._running.get(key) is task:
+                del self._running[key]
+
+
 _tickers: WeakKeyDictionary[asyncio.AbstractEventLoop, Ticker] = WeakKeyDictionary()
 
 
 def ticker() -> Ticker:
     """The ticker of the running event loop."""
     return _tickers.setdefault(asyncio.get_running_loop(), Ticker())
+
+
+_snapshots: WeakKeyDictionary[asyncio.AbstractEventLoop, Shared] = WeakKeyDictionary()
+
+
+def snapshots() -> Shared:
+    """The snapshots that viewers of the running event loop wait for."""
+    return _snapshots.setdefault(asyncio.get_running_loop(), Shared())

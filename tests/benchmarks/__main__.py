@@ -15,6 +15,7 @@ BENCHMARKS = {
     "overload": "tests.benchmarks.overload",
     "refusals": "tests.benchmarks.refusals",
     "pages": "tests.benchmarks.pages",
+    "viewers": "tests.benchmarks.viewers",
     "throughput": "tests.benchmarks.throughput",
     "soak": "tests.benchmarks.soak",
 }

@@ -20,7 +20,7 @@ LISTEN = """() => {
   window.heard = [];
   for (const region of document.querySelectorAll("[role=status]")) {
     new MutationObserver((changes) => {
-      for (const { addedNodes } of changes) for (const node of addedNodes) heard.push(node.textContent);
+      for (const change of changes) heard.push(...[...change.addedNodes].map((n) => n.textContent));
     }).observe(region, { childList: true, subtree: true });
   }
 }"""

@@ -16,7 +16,7 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 
 from dashboard import live
-from dashboard.live import Ticker, Viewer
+from dashboard.live import Shared, Ticker, Viewer
 from tests.conftest import wait_until
 from tests.dashboard.factories import judge, judged, make_posts
 
@@ -64,6 +64,45 @@ async def test_browsers_that_come_at_once_share_one_run() -> None:
         ticker.leave(viewer)
     await asyncio.wait(runs, timeout=5)
     assert runs[0].cancelled()
+
+
+async def test_what_many_ask_for_at_once_is_made_once_and_after_they_asked() -> None:
+    shared, begun, gate = Shared(), [], asyncio.Event()
+
+    async def make() -> str:
+        begun.append(len(begun))
+        await gate.wait()
+        return f"made {begun[-1]}"
+
+    def ask(key: str) -> asyncio.Task[str]:
+        return asyncio.create_task(shared.get(key, make))
+
+    first = [ask("a") for _ in range(3)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert begun == [0]
+    late = [ask("a") for _ in range(3)]
+    late[0].cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    assert await asyncio.gather(*first) == ["made 0"] * 3
+    assert await asyncio.gather(*late[1:]) == ["made 1"] * 2
+    assert await ask("b") == "made 2" and await ask("a") == "made 3"
+    assert not shared._next and not shared._running
+
+
+async def test_what_cannot_be_made_is_told_to_all_and_tried_anew() -> None:
+    shared = Shared()
+
+    async def fail() -> str:
+        raise ValueError("away")
+
+    async def make() -> str:
+        return "made"
+
+    told = await asyncio.gather(*(shared.get("a", fail) for _ in range(2)), return_exceptions=True)
+    assert [str(error) for error in told] == ["away", "away"]
+    assert await shared.get("a", make) == "made"
 
 
 async def test_everybody_is_told_the_same(live_site: str) -> None:
