@@ -26,7 +26,8 @@ class BoundedPaginator(Paginator):
 
     @cached_property
     def count(self) -> int:
-        return int(self.object_list[: self.MOST].count())
+        newest: Any = self.object_list[: self.MOST]
+        return int(newest.count())
 
 
 class LanguageFilter(admin.AllValuesFieldListFilter):

@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
+from ingestion.admin.posts import BoundedPaginator
 from ingestion.events import malformed
 from ingestion.models import Connection, DeadLetter, Gap, Post, Stream
 from ingestion.services import dead_letters, store
@@ -29,7 +30,7 @@ def page(name: str) -> str:
     return reverse(f"admin:ingestion_{name}_changelist")
 
 
-@pytest.mark.parametrize(("name", "queries"), [("post", 12), ("stream", 7), ("connection", 7)])
+@pytest.mark.parametrize(("name", "queries"), [("post", 14), ("stream", 7), ("connection", 7)])
 def test_a_list_takes_as_many_queries_as_one_row(
     boss: Client, django_assert_max_num_queries: Callable, name: str, queries: int
 ) -> None:
@@ -45,6 +46,16 @@ def test_posts_are_found_by_their_text(boss: Client) -> None:
     answer = boss.get(page("post"), {"q": "cats"}).content.decode()
     assert "about cats" in answer
     assert "about dogs" not in answer
+
+
+def test_posts_are_found_by_their_author_and_counted_to_a_bound(
+    boss: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store([incoming(text=f"about cats {n}", author_username="ada") for n in range(3)])
+    store([incoming(text="about dogs", author_username="bob")])
+    assert "3 posts" in boss.get(page("post"), {"q": "@ada"}).text
+    monkeypatch.setattr(BoundedPaginator, "MOST", 2)
+    assert "2 posts" in boss.get(page("post")).text
 
 
 def test_what_the_program_writes_cannot_be_edited(boss: Client) -> None:

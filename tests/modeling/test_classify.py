@@ -25,6 +25,21 @@ def make_posts(count: int, text: str = "i love this great phone") -> list[Post]:
     )
 
 
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_what_waits_is_found_in_every_window(
+    champion: ModelVersion, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(classify, "WINDOW", size)
+    monkeypatch.setattr(classify, "CHUNK", 2)
+    posts = make_posts(12)
+    # Windows without posts, and with nothing left to do.
+    Post.objects.filter(pk__in=[post.pk for post in posts[3:7]]).delete()
+    classify.classify_posts([posts[8].pk, posts[9].pk])
+    assert classify.classify_pending() == 6
+    assert Prediction.objects.count() == Post.objects.count() == 8
+    assert classify.classify_pending() == 0
+
+
 def test_an_obvious_text_gets_its_label(champion: ModelVersion) -> None:
     batch = classify.classify_texts(
         ["the food wonderful today", "the food awful today"], channel="x"
