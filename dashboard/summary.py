@@ -64,7 +64,8 @@ def verdict(told: Comparison) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
+    shown = f"{value:+.2f}"
+    return shown[1:] if float(shown) == 0 else shown.replace("-", "−")
 
 
 def _join(words: list[str]) -> str:

@@ -1,4 +1,5 @@
 // The view held against another stream or time: both sides, how far apart, and what sets them apart.
+import { signed } from "./net.js";
 import { between } from "./zone.js";
 
 const number = new Intl.NumberFormat();
@@ -105,8 +106,4 @@ function line(term, strongest) {
   item.title = `in ${term.count} posts`;
   item.append(Object.assign(document.createElement("b"), { textContent: term.word }), Object.assign(document.createElement("span"), { textContent: number.format(term.count) }));
   return item;
-}
-
-function signed(value, digits = 2) {
-  return (value > 0 ? "+" : value < 0 ? "−" : "") + Math.abs(value).toFixed(digits);
 }

@@ -8,6 +8,7 @@ import { Training } from "./training.js";
 import { startFilters, offerLanguages } from "./filters.js";
 import { Details } from "./details.js";
 import { Comparison } from "./compare.js";
+import { signed } from "./net.js";
 import { Problems } from "./problems.js";
 import { BinTable } from "./table.js";
 import { TryBox } from "./try.js";
@@ -63,7 +64,7 @@ function showTotals() {
     document.querySelector(`[data-count="${category.key}"]`).textContent = number.format(count);
   });
   split.setAttribute("aria-label", categories.map((c) => `${c.name} ${percent.format(total ? (view.totals[c.key] || 0) / total : 0)}`).join(", "));
-  byId("net").textContent = total ? (net > 0 ? "+" : net < 0 ? "−" : "") + Math.abs(net).toFixed(2) : "–";
+  byId("net").textContent = total ? signed(net) : "–";
   byId("mood").textContent = view.mood;
 }
 

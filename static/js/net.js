@@ -13,3 +13,9 @@ export function netBand(counts, categories) {
   const half = Z * Math.sqrt(spread / size);
   return { mean, low: Math.max(-1, mean - half), high: Math.min(1, mean + half) };
 }
+
+// With its sign, but for what is shown as nought.
+export function signed(value, digits = 2) {
+  const shown = Number(value.toFixed(digits));
+  return (shown > 0 ? "+" : shown < 0 ? "−" : "") + Math.abs(shown).toFixed(digits);
+}

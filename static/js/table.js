@@ -1,5 +1,5 @@
 // The chart's numbers as a table, for who cannot see or does not trust a chart.
-import { netBand } from "./net.js";
+import { netBand, signed } from "./net.js";
 import { zoneName } from "./zone.js";
 
 const number = new Intl.NumberFormat();
@@ -40,8 +40,4 @@ export class BinTable {
     line.append(head, ...cells.map((text) => Object.assign(document.createElement("td"), { textContent: text })));
     return line;
   }
-}
-
-function signed(value) {
-  return (value > 0 ? "+" : value < 0 ? "−" : "") + Math.abs(value).toFixed(2);
 }
