@@ -58,7 +58,7 @@ STRANGERS = {"login", "admin-login"}
 DOCS = {
     "live": ("live", "desktop", "light"),
     "labelling": ("label", "desktop", "light"),
-    "compare": ("compare", "desktop", "dark"),
+    "models": ("models", "desktop", "dark"),
     "phone": ("live", "phone", "dark"),
 }
 TRAINING_SECONDS = 1800
