@@ -19,7 +19,8 @@ from celery.concurrency.base import BasePool, apply_target
 from celery.worker import WorkController
 from celery.worker import state as worker_state
 from django.db import DatabaseError, connections
-from django_celery_beat.schedulers import DatabaseScheduler
+
+from ingestion.schedule import Scheduler
 
 logger = logging.getLogger(__name__)
 # What Celery's signal handlers set; the stubs know only its initial values.
@@ -201,7 +202,7 @@ def _stop(worker: threading.Thread) -> None:
 
 def _beat(app: Celery, stop: threading.Event) -> None:
     """Celery's own loop sleeps through a stop; this one wakes at once."""
-    service = Service(app, scheduler_cls=DatabaseScheduler)
+    service = Service(app, scheduler_cls=Scheduler)
     try:
         while not stop.is_set():
             stop.wait(_tick(service))

@@ -14,8 +14,8 @@ from modeling.models import LabelScheme, TrainingRun
 from modeling.services import classify, promote, quality, retrain, runs
 from modeling.services import train as training
 
-# How far back the frequent sweep looks; older leftovers are `classify --pending`'s.
-SWEEP = timedelta(hours=1)
+# How far back the frequent sweep looks, in hours; older leftovers are `classify --pending`'s.
+SWEEP = 1.0
 # Aliases of promotions older than this were looked at often enough.
 LATELY = timedelta(hours=1)
 
@@ -31,9 +31,9 @@ def classify_posts(post_ids: list[int]) -> int:
 
 
 @shared_task(name="modeling.classify_pending")
-def classify_pending() -> int:
+def classify_pending(hours: float = SWEEP) -> int:
     with suppress(NoChampion):
-        return classify.classify_pending(received_since=timezone.now() - SWEEP)
+        return classify.classify_pending(received_since=timezone.now() - timedelta(hours=hours))
     return 0
 
 

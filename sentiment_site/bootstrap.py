@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django.contrib.auth.models import Group, Permission
@@ -13,12 +14,14 @@ from modeling.management.progress import training_bar
 from modeling.models import LabelScheme, ModelVersion
 from modeling.services import runs, train
 
-# Name → task and seconds between runs. Seeded once: operators edit them in the admin.
-SCHEDULE: dict[str, tuple[str, int]] = {
-    "Keep streams alive": ("ingestion.ensure_streams", 15),
-    "Classify pending posts": ("modeling.classify_pending", 10),
-    "Check data quality": ("modeling.check_quality", 3600),
-    "Check whether to retrain": ("modeling.check_retraining", 900),
+# Name → task, seconds between runs, arguments. Seeded once: operators edit them in the admin.
+SCHEDULE: dict[str, tuple[str, int, dict[str, float]]] = {
+    "Keep streams alive": ("ingestion.ensure_streams", 15, {}),
+    "Classify pending posts": ("modeling.classify_pending", 10, {}),
+    # Those that an outage of the workers, or a clock that was wrong, has left behind.
+    "Classify what a day has left": ("modeling.classify_pending", 3600, {"hours": 26}),
+    "Check data quality": ("modeling.check_quality", 3600, {}),
+    "Check whether to retrain": ("modeling.check_retraining", 900, {}),
 }
 
 
@@ -42,12 +45,17 @@ def create_roles() -> None:
 
 def create_schedule() -> None:
     """Periodic tasks that are missing; those that operators edited are left alone."""
-    for name, (task, seconds) in SCHEDULE.items():
+    for name, (task, seconds, arguments) in SCHEDULE.items():
         interval, _ = IntervalSchedule.objects.get_or_create(
             every=seconds, period=IntervalSchedule.SECONDS
         )
         # A run that no worker took before the next one is due is dropped, not piled up.
-        defaults = {"task": task, "interval": interval, "expire_seconds": seconds}
+        defaults = {
+            "task": task,
+            "interval": interval,
+            "expire_seconds": seconds,
+            "kwargs": json.dumps(arguments),
+        }
         PeriodicTask.objects.get_or_create(name=name, defaults=defaults)
 
 

@@ -194,7 +194,7 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULER = "ingestion.schedule:Scheduler"
 DJANGO_CELERY_BEAT_TZ_AWARE = True
 
 # --- Language and time ------------------------------------------------------------------------

@@ -12,12 +12,22 @@ from ingestion.models.sources import source_choices
 
 class ConnectionQuerySet(models.QuerySet["Connection"]):
     def free(self, now: datetime) -> ConnectionQuerySet:
-        """Connections that nobody holds, or whose holder has let its lease expire."""
-        return self.filter(Q(lease_owner="") | Q(lease_expires_at__lt=now))
+        """Connections that nobody holds, or whose holder has let its lease expire.
+
+        A lease that runs for longer than leases do was taken by a clock that was ahead.
+        """
+        return self.filter(
+            Q(lease_owner="")
+            | Q(lease_expires_at__lt=now)
+            | Q(lease_expires_at__gt=now + 2 * self.model.LEASE)
+        )
 
 
 class Connection(models.Model):
     """The one connection to a source: who holds it, how it fares, where to go on."""
+
+    # A live holder renews long before; with beat's 15 s on top a dead one is followed within 30 s.
+    LEASE = timedelta(seconds=12)
 
     class Status(models.TextChoices):
         DISCONNECTED = "disconnected", "disconnected"

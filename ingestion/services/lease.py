@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -12,8 +11,7 @@ from django.utils import timezone
 
 from ingestion.models import Connection
 
-# A live holder renews long before; with beat's 15 s on top a dead one is followed within 30 s.
-LEASE = timedelta(seconds=12)
+LEASE = Connection.LEASE
 RENEW_SECONDS = 3.0
 
 

@@ -183,7 +183,9 @@ def work() -> dict[str, Callable[[], Any]]:
         return now - timedelta(days=days)
 
     return {
-        "sweep: claim what came in the last hour": lambda: claim(received_since=now - tasks.SWEEP),
+        "sweep: claim what came in the last hour": lambda: claim(
+            received_since=now - timedelta(hours=tasks.SWEEP)
+        ),
         "classify --pending: claim what is left": lambda: list(classify._waiting(scheme, None)),
         "classify: claim a chunk": claim_again,
         "store 500 posts": save,

@@ -43,3 +43,11 @@ def test_renewing_holds_on() -> None:
 def test_another_source_has_a_lease_of_its_own() -> None:
     assert Lease("x").acquire() is not None
     assert Lease("bluesky").acquire() is not None
+
+
+def test_a_lease_that_a_clock_ahead_has_written_is_no_obstacle() -> None:
+    first, second = Lease("x"), Lease("x")
+    with time_machine.travel(timezone.now() + timedelta(hours=1)):
+        first.acquire()
+    assert second.acquire() is not None
+    assert not first.renew()

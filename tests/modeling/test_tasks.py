@@ -53,7 +53,7 @@ def test_posts_are_classified_once(champion: ModelVersion) -> None:
 
 
 def test_the_sweep_takes_what_arrived_lately(champion: ModelVersion) -> None:
-    make_post(received_at=timezone.now() - tasks.SWEEP - timedelta(minutes=1))
+    make_post(received_at=timezone.now() - timedelta(hours=tasks.SWEEP, minutes=1))
     fresh = make_post(external_id="2")
     assert tasks.classify_pending() == 1
     assert Prediction.objects.get().post == fresh

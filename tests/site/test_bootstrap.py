@@ -40,7 +40,7 @@ def test_every_scheduled_task_exists() -> None:
     from celery import current_app
 
     current_app.loader.import_default_modules()
-    assert {task for task, _ in bootstrap.SCHEDULE.values()} <= set(current_app.tasks)
+    assert {task for task, _, _ in bootstrap.SCHEDULE.values()} <= set(current_app.tasks)
 
 
 @pytest.mark.django_db
