@@ -88,6 +88,10 @@ sbom: $(VENV)/.dev ## Write the parts list of .venv, with licences, to var/sbom.
 	$(BIN)/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --of JSON \
 		--output-file var/sbom.cdx.json
 
+.PHONY: endurance
+endurance: $(VENV)/.dev ## An hour of steady load on the stack: do memory, connections and waiting stay flat?
+	$(BIN)/python -m tests.stack.endurance $(ARGS)
+
 .PHONY: fuzz
 fuzz: $(VENV)/.dev ## Send 200 made-up requests to each operation of the API (FUZZ_EXAMPLES=…)
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-200} $(BIN)/python -m pytest tests/api/test_schema_fuzz.py $(ARGS)

@@ -17,87 +17,19 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
 import psycopg2
-import redis
 
 from deploy.stack import ROOT, Stack, StackError
+from tests.stack.faults import FAULTS, Impossible, Scene, small_disk
 from tests.stack.load import QUERY, Publisher, Stored, Suffered, Users, look
 from tests.x_api import XApi
 
 CALM_SECONDS = 5.0
 RECOVER_SECONDS = 240.0
-
-
-def restart_all(stack: Stack) -> None:
-    """A rolling restart, as of a release: one process after the other."""
-    for name in list(stack.processes):
-        if stack.processes[name].service in {"web", "worker", "worker-train", "stream", "beat"}:
-            stack.restart(name)
-
-
-def away(name: str, seconds: float) -> Callable[[Stack], None]:
-    def run(stack: Stack) -> None:
-        stack.crash(name)
-        time.sleep(seconds)
-        stack.start(name)
-
-    return run
-
-
-def flush(stack: Stack) -> None:
-    redis.Redis.from_url(stack.addresses()["Redis"]).flushall()
-
-
-def use_up_connections(stack: Stack) -> None:
-    """Somebody takes every connection that PostgreSQL has left, for half a minute."""
-    taken = []
-    with suppress(psycopg2.OperationalError):
-        while True:
-            taken.append(psycopg2.connect(stack.addresses()["PostgreSQL"]))
-    time.sleep(30)
-    for connection in taken:
-        connection.close()
-
-
-def second_beat(stack: Stack) -> None:
-    """Two schedulers at once, as when one was thought dead."""
-    beat = stack.processes["beat"]
-    other = replace(beat, environment={**beat.environment, "METRICS_PORT": ""}, handle=None)
-    other.spawn()
-    time.sleep(40)
-    other.end()
-
-
-def start_without_mlflow(stack: Stack) -> None:
-    """A web process and a worker start while MLflow is away: the model's files are here already."""
-    stack.crash("mlflow")
-    stack.restart("web-1")
-    stack.restart("worker")
-    stack.start("mlflow")
-
-
-FAULTS: dict[str, Callable[[Stack], None]] = {
-    "kill -9 of a web process": lambda stack: stack.kill("web-1"),
-    "kill -9 of a worker": lambda stack: stack.kill("worker"),
-    "kill -9 of beat": lambda stack: stack.kill("beat"),
-    "kill -9 of the stream": lambda stack: stack.kill("stream"),
-    "rolling restart": restart_all,
-    "Redis restarted": lambda stack: stack.restart("redis"),
-    "Redis flushed": flush,
-    "Redis away for 60 s": away("redis", 60),
-    "two beats at once": second_beat,
-    "PostgreSQL restarted": lambda stack: stack.restart("postgres"),
-    "PostgreSQL away for 30 s": away("postgres", 30),
-    "PostgreSQL: no connections": use_up_connections,
-    "MLflow away for 30 s": away("mlflow", 30),
-    "MLflow away at a start": start_without_mlflow,
-}
 
 
 @dataclass(frozen=True)
@@ -189,11 +121,15 @@ def is_healthy(stack: Stack) -> bool:
     return True
 
 
-def suffer(stack: Stack, users: Users, publisher: Publisher, name: str) -> Outcome:
-    """One fault, from a calm moment to the next."""
+def suffer(stack: Stack, users: Users, publisher: Publisher, name: str) -> Outcome | None:
+    """One fault, from a calm moment to the next; None where it cannot be had here."""
     time.sleep(CALM_SECONDS)
     since, before = time.monotonic(), len(publisher.ids())
-    FAULTS[name](stack)
+    try:
+        FAULTS[name](Scene(stack, publisher.api))
+    except Impossible as reason:
+        say(f"{name}: SKIPPED, {reason}")
+        return None
     over = time.monotonic()
     # A little longer, so that posts and answers of the time just after count as well.
     time.sleep(CALM_SECONDS)
@@ -228,7 +164,11 @@ def main() -> None:
                 "MODEL_NAME": base_model(base),
             }
             folder = options.folder.resolve()
-            with Stack(folder, port=8800, environment=environment, say=say) as stack:
+            # As a container's volume: what fills it fills nothing else.
+            with (
+                small_disk(folder / "sentiment"),
+                Stack(folder, port=8800, environment=environment, say=say) as stack,
+            ):
                 follow(stack)
                 api.wait_for_stream(seconds=120)
                 asking = Users(stack.addresses()["site"], options.requests)
@@ -237,8 +177,9 @@ def main() -> None:
                     say(f"\n{HEAD}")
                     outcomes = []
                     for name in chosen:
-                        outcomes.append(suffer(stack, users, publisher, name))
-                        say(outcomes[-1].row())
+                        if outcome := suffer(stack, users, publisher, name):
+                            outcomes.append(outcome)
+                            say(outcome.row())
     except StackError as error:
         sys.exit(f"chaos: {error}")
     except KeyboardInterrupt:

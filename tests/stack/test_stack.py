@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from deploy.stack import Stack, StackError, missing
-from tests.stack.chaos import FAULTS, base_model, follow, health, settle, suffer
+from tests.stack.chaos import base_model, follow, health, settle, suffer
+from tests.stack.faults import FAULTS
 from tests.stack.load import Publisher, Users
 from tests.x_api import XApi
 
@@ -96,7 +97,7 @@ def _up(stack: Stack) -> set[str]:
 def test_users_hardly_notice_that_a_web_process_is_killed(stack: Stack, api: XApi) -> None:
     with Users(stack.addresses()["site"]) as users, Publisher(api) as publisher:
         outcome = suffer(stack, users, publisher, next(name for name in FAULTS if "web" in name))
-    assert outcome.is_kept()
+    assert outcome is not None and outcome.is_kept()
     assert outcome.suffered.seconds <= 3
 
 
