@@ -30,7 +30,7 @@ def test_roles_and_schedule_are_made_once_and_edits_stay(scheme: LabelScheme) ->
     bootstrap.run(StringIO(), build_model=False)
     task.refresh_from_db()
     assert not task.enabled
-    assert PeriodicTask.objects.filter(task__startswith="modeling.").count() == 3
+    assert PeriodicTask.objects.filter(task__startswith="modeling.").count() == 4
     annotator = Group.objects.get(name="annotator")
     assert annotator.permissions.filter(codename="add_annotation").exists()
 
