@@ -66,7 +66,10 @@ def close_gap(source: LiveSource, ended_at: datetime, *, replays: bool) -> Gap |
     gap = Gap.objects.filter(source=source.name, state=Gap.State.OPEN).first()
     if gap is None:
         return None
-    gap.ended_at = max(ended_at, gap.started_at)
+    if gap.started_at > ended_at:
+        # By a clock that was ahead; posts tell the time by their source's.
+        gap.started_at = _newest_post(source.name, ended_at)
+    gap.ended_at = ended_at
     gap.expected = _expected(gap)
     if not replays:
         gap.state = _how_to_fill(source, gap)
@@ -74,6 +77,13 @@ def close_gap(source: LiveSource, ended_at: datetime, *, replays: bool) -> Gap |
         gap.note = _NOTES.get(gap.state, "")
     gap.save()
     return gap
+
+
+def _newest_post(source: str, moment: datetime) -> datetime:
+    """When the newest post of before `moment` was written; `moment` where there is none."""
+    posts = Post.objects.filter(source=source, created_at__lte=moment)
+    newest = posts.order_by("-created_at").values_list("created_at", flat=True).first()
+    return newest or moment
 
 
 _NOTES = {

@@ -164,7 +164,8 @@ class Writer:
             return
         self.heard = datetime.fromtimestamp(self._heard_at, UTC)
         if self._is_connected and not self._is_replaying:
-            self._covered = max(self._covered or self.heard, self.heard)
+            # Earlier than before, where the clock was set back: then more is asked for again.
+            self._covered = self.heard
 
     def _note(self, event: Any, moment: datetime, changes: dict[str, Any]) -> None:
         if isinstance(event, Malformed):

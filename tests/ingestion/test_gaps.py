@@ -88,6 +88,34 @@ def test_what_was_posted_while_no_process_ran_comes_back(x: XApi, run: Run) -> N
     assert Gap.objects.get(pk=stopped.pk).state == Gap.State.FILLED
 
 
+@pytest.mark.parametrize("status", ["stopped", "connected"])
+def test_what_a_clock_that_was_ahead_has_noted_loses_nothing(
+    x: XApi, run: Run, status: str
+) -> None:
+    stream(query="cats")
+    with run(source(x)):
+        x.wait_for_stream()
+        x.publish("cats before")
+        wait_until(lambda: Post.objects.exists())
+    ahead = timezone.now() + timedelta(hours=1)
+    Connection.objects.update(status=status, covered_until=ahead)
+    if status == "connected":
+        # It was killed, and noted nothing.
+        Gap.objects.all().delete()
+    else:
+        Gap.objects.update(started_at=ahead)
+    x.publish("cats missed")
+    with run(source(x)):
+        wait_until(lambda: texts() == {"cats before", "cats missed"})
+        wait_until(lambda: Gap.objects.filter(state=Gap.State.FILLED).exists())
+        x.publish("cats after")
+        wait_until(lambda: "cats after" in texts())
+    gap = Gap.objects.earliest("pk")
+    assert gap.ended_at is not None and gap.started_at <= gap.ended_at < ahead
+    covered = Connection.objects.get().covered_until
+    assert covered is not None and covered < ahead
+
+
 def test_a_long_stop_on_purpose_is_not_filled_at_a_cost_unless_asked(
     x: XApi, run: Run, settings: Settings
 ) -> None:
