@@ -7,12 +7,12 @@ memory or by a fault in a library, leaves the note behind.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 from django.db import DatabaseError
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, F, OuterRef, QuerySet
 from django.utils import timezone
 
 from ingestion.services.alerts import close_alert, raise_alert
@@ -47,9 +47,14 @@ def begin(scheme: LabelScheme, post_ids: Sequence[int]) -> tuple[list[int], list
 
 
 @contextmanager
-def noted(scheme: LabelScheme, post_ids: Sequence[int]) -> Iterator[None]:
-    """Carry out an attempt that `begin` has noted. Success takes the note away; so does a model or
-    a database that is away, which no post is to blame for, and which is raised."""
+def noted(
+    scheme: LabelScheme, post_ids: Sequence[int], check_model: Callable[[], object]
+) -> Iterator[None]:
+    """Carry out an attempt that `begin` has noted. Success takes the note away.
+
+    So does what no post is to blame for, and is raised: a model or a database that is away, or a
+    model that fails on any text, as `check_model` tells by raising.
+    """
     rows = Attempt.objects.filter(scheme=scheme, post__in=post_ids)
     if len(post_ids) == 1:
         # Those that were left behind: `begin` counts the first attempt only.
@@ -59,16 +64,25 @@ def noted(scheme: LabelScheme, post_ids: Sequence[int]) -> Iterator[None]:
     try:
         yield
     except (ModelingError, ArtifactError, DatabaseError):
-        with suppress(DatabaseError):
-            rows.filter(count=1).delete()
-            rows.update(count=F("count") - 1)
+        _take_back(rows)
         raise
     except Exception as error:
+        try:
+            check_model()
+        except Exception:
+            _take_back(rows)
+            raise
         said = f"{type(error).__name__}: {error}"[:500]
         logger.exception("classifying %d posts failed: each is tried alone", len(post_ids))
         rows.update(error=said)
     else:
         rows.delete()
+
+
+def _take_back(rows: QuerySet[Attempt]) -> None:
+    with suppress(DatabaseError):
+        rows.filter(count=1).delete()
+        rows.update(count=F("count") - 1)
 
 
 def tell(scheme: LabelScheme) -> None:

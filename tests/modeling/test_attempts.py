@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -95,6 +96,38 @@ def test_a_post_that_the_model_fails_on_is_found_and_set_aside(
     Post.objects.create(source="x", external_id="new", text="fine", created_at=timezone.now())
     assert sweep_later(8) == 1
     assert Attempt.objects.get().count == Attempt.MOST
+
+
+@pytest.mark.parametrize("error", [RuntimeError, Died])
+def test_a_model_that_fails_on_every_text_is_no_fault_of_the_posts(
+    posts: list[Post], monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    def classify_texts(*arguments: Any) -> Any:
+        raise error("broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Served, "classify", classify_texts)
+        for minutes in (0, 2, 4, 6):
+            with pytest.raises(error):
+                sweep_later(minutes)
+    assert not Attempt.objects.exists()
+    assert sweep_later(8) == 6
+
+
+def test_a_model_that_breaks_in_the_middle_is_no_fault_of_the_posts_either(
+    posts: list[Post], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge, calls = Served.classify, count()
+
+    def classify_texts(served: Served, *arguments: Any) -> Any:
+        if next(calls):
+            raise RuntimeError("broken")
+        return judge(served, *arguments)
+
+    monkeypatch.setattr(Served, "classify", classify_texts)
+    with pytest.raises(RuntimeError, match="broken"):
+        classify.classify_pending()
+    assert not Attempt.objects.exists()
 
 
 def test_a_post_that_kills_the_process_costs_no_other_its_judgement(

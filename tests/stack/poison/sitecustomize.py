@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 MODULE, WORD = "modeling.ml.text", "POISON"
 
@@ -24,10 +25,10 @@ class Poisoned(importlib.abc.Loader):
         self._loader.exec_module(module)
         normalise = module.normalise
 
-        def die_of_it(text: str) -> str:
+        def die_of_it(text: str, **options: Any) -> str:
             if WORD in text:
                 os.abort()
-            return str(normalise(text))
+            return str(normalise(text, **options))
 
         module.normalise = die_of_it  # type: ignore[attr-defined]
 
