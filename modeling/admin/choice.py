@@ -26,10 +26,12 @@ class LabelInList(admin.ModelAdmin):
         css = {"all": ("css/admin_label.css",)}
 
     def get_list_display(self, request: HttpRequest) -> list[str | Callable[[Any], str | bool]]:
-        shown = [*super().get_list_display(request), _judgement, _said]
+        first, *rest = super().get_list_display(request)
+        own: list[Any] = []
         if request.user.has_perm("modeling.add_annotation"):
-            shown.append(_choice(list(_categories())))
-        return shown
+            own.append(_choice(list(_categories())))
+        # Beside the text, so that it is in reach on narrow screens, too.
+        return [first, *own, _judgement, _said, *rest]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         judged = Prediction.objects.serving().filter(scheme__key=LabelScheme.DEFAULT_KEY)
