@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from typing import Any
 
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
@@ -14,6 +15,8 @@ NOTICED_SECONDS = 2.0
 class Entry(ModelEntry):
     """A periodic task. One that seems to have run in the future ran by a clock that was ahead:
     waiting until that moment would pause it for as long."""
+
+    last_run_at: datetime
 
     def is_due(self) -> Any:
         now = self._default_now()
