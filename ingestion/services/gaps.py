@@ -196,7 +196,7 @@ class _Filling:
 
     def run(self) -> None:
         gap = self._gap
-        end = gap.ended_at or timezone.now()
+        end = self._end_by_posts()
         streams = list(Stream.objects.followed().of_source(self._name).filter(created_at__lte=end))
         if not streams:
             self._end(Gap.State.FILLED, "nothing to ask for", "No stream of that time is active.")
@@ -216,6 +216,14 @@ class _Filling:
             self._end(Gap.State.PARTIAL if gap.recovered else Gap.State.UNRECOVERABLE, "", error)
         except SourceError as error:
             self._retry(error)
+
+    def _end_by_posts(self) -> datetime:
+        """When the gap ended; later where the first post that came after it was written later: then
+        our clock was behind the source's."""
+        end = self._gap.ended_at or timezone.now()
+        after = Post.objects.filter(source=self._name, received_at__gte=end).order_by("received_at")
+        first = after.values_list("created_at", flat=True).first()
+        return end if first is None else max(end, min(first, timezone.now()))
 
     def _take(self, event: Event) -> bool:
         """Deal with one event; False when the fill must stop here."""

@@ -116,6 +116,29 @@ def test_what_a_clock_that_was_ahead_has_noted_loses_nothing(
     assert covered is not None and covered < ahead
 
 
+def test_what_was_posted_before_a_clock_that_is_behind_thinks_so_comes_back(x: XApi) -> None:
+    stream(query="cats")
+    now = timezone.now()
+    Stream.objects.update(created_at=now - timedelta(days=1))
+    gap = Gap.objects.create(
+        source="x",
+        started_at=now - timedelta(minutes=2),
+        ended_at=now - timedelta(minutes=1),
+        cause="network",
+        state=Gap.State.PENDING,
+        next_attempt_at=now,
+    )
+    # Ours was half a minute behind: what came first after the gap was written by then.
+    first = incoming(source="x", created_at=now - timedelta(seconds=30))
+    store([first])
+    Post.objects.update(received_at=now - timedelta(seconds=60))
+    x.publish("cats missed", at=now - timedelta(seconds=40))
+    assert gaps.fill_gaps(source(x)) == 1
+    assert "cats missed" in texts()
+    gap.refresh_from_db()
+    assert (gap.state, gap.recovered) == (Gap.State.FILLED, 1)
+
+
 def test_a_long_stop_on_purpose_is_not_filled_at_a_cost_unless_asked(
     x: XApi, run: Run, settings: Settings
 ) -> None:
