@@ -112,7 +112,7 @@ class Servers:
     def _proxy(self, process: Process, command: Sequence[str]) -> None:
         home = self._home("proxy")
         servers = "".join(
-            f"  server 127.0.0.1:{web.environment['PORT']} max_fails=1 fail_timeout=3s;\n"
+            f"  server 127.0.0.1:{web.environment['PORT']} max_fails=0;\n"
             for web in self._running("web")
         )
         upstream = (ROOT / "deploy/nginx/upstream.conf").read_text("utf-8")
