@@ -100,6 +100,11 @@ fuzz: $(VENV)/.dev ## Send 200 made-up requests to each operation of the API (FU
 screenshots: $(VENV)/.dev ## Write each page, wide and narrow, light and dark, to var/screenshots/
 	$(BIN)/python -m tests.screenshots $(ARGS)
 
+.PHONY: messages
+messages: $(VENV)/.dev ## Gather texts to translate into locale/, and compile them (needs gettext)
+	for domain in django djangojs; do $(BIN)/python manage.py makemessages -a -d $$domain --no-location --no-wrap --no-obsolete -i .venv -i var -i tests; done
+	$(BIN)/python manage.py compilemessages -i .venv
+
 .PHONY: clean
 clean: ## Remove the environment and everything that the program has written
 	rm -rf $(VENV) var

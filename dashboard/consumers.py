@@ -11,10 +11,12 @@ from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import Error as DatabaseError
 from django.http import QueryDict
+from django.utils import translation
 
 from dashboard import presenters, selectors, state
 from dashboard.access import may_watch
 from dashboard.events import Snapshot
+from dashboard.languages import language_of
 from dashboard.live import Viewer, snapshots, ticker
 from dashboard.receivers import NEWS_GROUP
 from ingestion.selectors import source_states
@@ -36,6 +38,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
         if not await database_sync_to_async(may_watch)(self.scope["user"]):
             await self.close(SIGN_IN)
             return
+        self.language = language_of(self.scope)
         self.viewer = Viewer()
         self.pump = asyncio.create_task(self._pump())
 
@@ -82,13 +85,20 @@ class LiveConsumer(AsyncWebsocketConsumer):
     async def _send_snapshot(self) -> None:
         # Of a server that starts anew all viewers come at once, most of them with one query.
         await self.send(
-            text_data=await snapshots().get(self.scope["query_string"], self._read_snapshot)
+            text_data=await snapshots().get(
+                (self.scope["query_string"], self.language), self._read_snapshot
+            )
         )
 
     async def _read_snapshot(self) -> str:
         return await database_sync_to_async(self._snapshot)(ticker().sequence)
 
     def _snapshot(self, sequence: int) -> str:
+        # The headline is in words, and viewers of one language share them.
+        with translation.override(self.language):
+            return self._told(sequence)
+
+    def _told(self, sequence: int) -> str:
         view = selectors.view_of(QueryDict(self.scope["query_string"]))
         shown, posts = presenters.present_with_posts(view)
         rate, lag = selectors.rate()

@@ -18,7 +18,7 @@ def timeline(series: Mapping[str, Any], categories: Sequence[Category]) -> dict[
             go.Bar(
                 x=series["bins"],
                 y=series["counts"][category.key],
-                name=category.name,
+                name=category.title,
                 marker={"color": category.color},
                 hovertemplate="%{y}",
                 meta=category.key,

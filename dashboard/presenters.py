@@ -37,7 +37,7 @@ def present(
         "net_sentiment": None if net is None else round(net, 3),
         "mood": summary.mood(net),
         "headline": (
-            summary.NO_MATCH
+            str(summary.NO_MATCH)
             if view.wanted.reads_posts and not counts
             else summary.headline(counts, net, terms)
         ),

@@ -51,7 +51,7 @@ def home(request: HttpRequest) -> HttpResponse:
             "posts": posts,
             "gaps": state.gaps(view),
             "categories": [
-                {"key": c.key, "name": c.name, "color": c.color, "polarity": c.polarity}
+                {"key": c.key, "name": c.title, "color": c.color, "polarity": c.polarity}
                 for c in view.categories
             ],
             "streams": {stream.pk: stream.name for stream in streams},

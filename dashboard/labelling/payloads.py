@@ -7,10 +7,11 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.urls import reverse
+from django.utils.translation import gettext
 
 from ingestion.models import Post
 from modeling.models import Annotation, Assignment, LabelScheme, Prediction, TrainingRun
-from modeling.services import review
+from modeling.services import queue, review
 from modeling.services.agreement import agreement
 from modeling.services.retrain import label_progress
 
@@ -28,7 +29,7 @@ def items(assignments: Sequence[Assignment], scheme: LabelScheme) -> list[dict[s
         {
             "id": one.pk,
             **_post(one.post),
-            "why": one.why,
+            "why": queue.why_in_words(one),
             "is_blind": one.is_blind,
             "suggestion": opinions.get(one.post_id),
         }
@@ -42,7 +43,7 @@ def history(annotations: Sequence[Annotation]) -> list[dict[str, Any]]:
         {
             "id": None,
             **_post(one.post),
-            "why": "You have labelled it before.",
+            "why": gettext("You have labelled it before."),
             "is_blind": True,
             "suggestion": None,
             "category": one.category.key,

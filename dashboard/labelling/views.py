@@ -41,7 +41,7 @@ def page(request: HttpRequest, annotator: User) -> HttpResponse:
         "page": {
             "user": annotator.pk,
             "scheme": scheme.key,
-            "categories": [{"key": c.key, "name": c.name, "color": c.color} for c in categories],
+            "categories": [{"key": c.key, "name": c.title, "color": c.color} for c in categories],
             "history": payloads.history(review.history_of(annotator, scheme)),
             "standing": payloads.standing(annotator, scheme),
         },

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import pgettext_lazy
 
 
 class LabelScheme(models.Model):
@@ -21,6 +22,14 @@ class LabelScheme(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+# The names that the first migration gives; others are their owners' words.
+DEFAULT_NAMES = {
+    "Negative": pgettext_lazy("category", "Negative"),
+    "Neutral": pgettext_lazy("category", "Neutral"),
+    "Positive": pgettext_lazy("category", "Positive"),
+}
 
 
 class Category(models.Model):
@@ -57,3 +66,8 @@ class Category(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def title(self) -> str:
+        """Its name on pages: a default one in the page's language."""
+        return str(DEFAULT_NAMES.get(self.name, self.name))

@@ -9,6 +9,7 @@ accuracy measured honestly.
 from __future__ import annotations
 
 import random
+import re
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -22,6 +23,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, Q
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_noop
 from numpy.typing import NDArray
 
 from ingestion.models import Post
@@ -49,12 +51,18 @@ DRIFTED = 1 / 4
 _TRIES = 3
 
 WHY = {
-    Reason.MINORITY: "It may belong to a category that has few labels so far.",
-    Reason.DRIFT: "Posts like it have come up since the model was trained.",
-    Reason.RANDOM: "Drawn at random, to measure the model honestly: its opinion stays hidden.",
-    Reason.SECOND: "Somebody else has labelled it: two opinions tell how clear it is.",
-    Reason.GOLD: "A settled post, to see whether we still understand the categories alike.",
-    Reason.UNJUDGED: "No model has judged it yet.",
+    Reason.MINORITY: gettext_noop("It may belong to a category that has few labels so far."),
+    Reason.DRIFT: gettext_noop("Posts like it have come up since the model was trained."),
+    Reason.RANDOM: gettext_noop(
+        "Drawn at random, to measure the model honestly: its opinion stays hidden."
+    ),
+    Reason.SECOND: gettext_noop(
+        "Somebody else has labelled it: two opinions tell how clear it is."
+    ),
+    Reason.GOLD: gettext_noop(
+        "A settled post, to see whether we still understand the categories alike."
+    ),
+    Reason.UNJUDGED: gettext_noop("No model has judged it yet."),
 }
 
 
@@ -265,6 +273,16 @@ def _why(reason: Assignment.Reason, candidate: Candidate) -> str:
         return WHY[reason]
     best = [f"{score:.0%}" for score in sorted(candidate.scores, reverse=True)[:2]]
     return f"The model wavers between two categories, {' against '.join(best)}."
+
+
+def why_in_words(assignment: Assignment) -> str:
+    """The reason in the reader's language; the row keeps it as it was written, in English."""
+    shares = re.findall(r"(\d+)%", assignment.why)
+    if assignment.reason == Reason.UNCERTAIN and len(shares) == 2:
+        return gettext(
+            "The model wavers between two categories, %(first)s%% against %(second)s%%."
+        ) % {"first": shares[0], "second": shares[1]}
+    return gettext(assignment.why) if assignment.why in WHY.values() else assignment.why
 
 
 def _unlike(order: Sequence[Candidate], seen: Seen) -> Iterator[Candidate]:

@@ -1,6 +1,7 @@
 // The second half of the page: shares side by side, tags, confidence. Asked for after the first.
-const percent = new Intl.NumberFormat(undefined, { style: "percent" });
-const number = new Intl.NumberFormat();
+import { fill, gettext, locale, ngettext } from "./words.js";
+const percent = new Intl.NumberFormat(locale, { style: "percent" });
+const number = new Intl.NumberFormat(locale);
 
 export class Details {
   constructor(box, categories, names) {
@@ -17,7 +18,7 @@ export class Details {
 
   show(told) {
     this.box.removeAttribute("aria-busy");
-    this.box.querySelector("#sampled").textContent = told.sampled ? `All but streams are of the newest ${number.format(told.sampled)} posts.` : "";
+    this.box.querySelector("#sampled").textContent = told.sampled ? fill(gettext("All but streams are of the newest %(count)s posts."), { count: number.format(told.sampled) }) : "";
     this.#groups("by-stream", told.streams);
     this.#groups("by-language", told.languages.map((group) => ({ ...group, name: this.names(group.name) })));
     this.#groups("by-source", told.sources);
@@ -62,7 +63,7 @@ export class Details {
     const highest = Math.max(1, ...sums);
     box.replaceChildren(...tenths.map((i) => {
       const column = document.createElement("li");
-      column.title = `${10 * i}–${10 * (i + 1)} %: ${number.format(sums[i])} posts`;
+      column.title = fill(ngettext("%(range)s %: %(count)s post", "%(range)s %: %(count)s posts", sums[i]), { range: `${10 * i}–${10 * (i + 1)}`, count: number.format(sums[i]) });
       const spoken = document.createElement("span");
       spoken.className = "hidden";
       spoken.textContent = column.title;

@@ -1,5 +1,11 @@
 // The form above the page: its address is the view, so that a link shows a colleague the same.
-const MENUS = { stream: ["all streams", "streams"], lang: ["all languages", "languages"], category: ["all sentiments", "sentiments"], against: ["compare", ""] };
+import { fill, gettext, locale, ngettext } from "./words.js";
+const MENUS = {
+  stream: [gettext("all streams"), (count) => ngettext("%(count)s stream", "%(count)s streams", count)],
+  lang: [gettext("all languages"), (count) => ngettext("%(count)s language", "%(count)s languages", count)],
+  category: [gettext("all sentiments"), (count) => ngettext("%(count)s sentiment", "%(count)s sentiments", count)],
+  against: [gettext("compare"), () => ""],
+};
 
 export function startFilters(form) {
   for (const range of form.querySelectorAll("[name=range]")) range.addEventListener("change", () => go(form));
@@ -35,7 +41,7 @@ function startComparing(menu) {
 
 // Languages are known once the newest posts are counted.
 export function offerLanguages(menu, codes, chosen) {
-  const names = new Intl.DisplayNames(undefined, { type: "language", fallback: "code" });
+  const names = new Intl.DisplayNames(locale, { type: "language", fallback: "code" });
   const known = new Set([...menu.querySelectorAll("input")].map((input) => input.value));
   const list = menu.querySelector(".choices");
   for (const code of codes) {
@@ -61,9 +67,9 @@ function nameOf(code, names) {
 function tell(menu) {
   const chosen = [...menu.querySelectorAll("input:checked")].filter((input) => input.value);
   const [none, many] = MENUS[menu.dataset.name];
-  const words = chosen.length === 0 ? none : chosen.length === 1 ? chosen[0].parentElement.textContent.trim() : `${chosen.length} ${many}`;
-  const prefix = menu.dataset.name === "against" && chosen.length ? "against " : "";
-  menu.querySelector(".chosen").textContent = prefix + words;
+  const words = chosen.length === 0 ? none : chosen.length === 1 ? chosen[0].parentElement.textContent.trim() : fill(many(chosen.length), { count: chosen.length });
+  const isAgainst = menu.dataset.name === "against" && chosen.length > 0;
+  menu.querySelector(".chosen").textContent = isAgainst ? fill(gettext("against %(side)s"), { side: words }) : words;
 }
 
 function go(form) {

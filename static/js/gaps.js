@@ -1,20 +1,21 @@
 // Outages of sources: in words below the chart, and for the chart to shade.
 import { offsetName } from "./zone.js";
+import { fill, gettext, locale, ngettext } from "./words.js";
 
 const SHOWN = 4;
 const LIMIT = 100;
 const BLINK = 1000;
 const DAY = 86400000;
-const percent = new Intl.NumberFormat(undefined, { style: "percent" });
-const number = new Intl.NumberFormat();
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const exact = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
-const date = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+const percent = new Intl.NumberFormat(locale, { style: "percent" });
+const number = new Intl.NumberFormat(locale);
+const clock = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const exact = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const date = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short" });
 
 const OUTCOMES = {
-  pending: "to be filled",
-  unrecoverable: "cannot be got back",
-  left: "not filled: stopped on purpose",
+  pending: gettext("to be filled"),
+  unrecoverable: gettext("cannot be got back"),
+  left: gettext("not filled: stopped on purpose"),
 };
 
 export class GapList {
@@ -63,7 +64,7 @@ export class GapList {
     this.box.hidden = this.legend.hidden = !items.length;
     this.list.replaceChildren(...items.slice(0, SHOWN));
     this.more.hidden = items.length <= SHOWN;
-    this.more.querySelector("summary").textContent = `${number.format(items.length - SHOWN)} earlier`;
+    this.more.querySelector("summary").textContent = fill(gettext("%(count)s earlier"), { count: number.format(items.length - SHOWN) });
     this.more.querySelector("ul").replaceChildren(...items.slice(SHOWN));
     this.changed(newest);
   }
@@ -88,20 +89,21 @@ function item(gap) {
 export function describe(gap) {
   const cause = `(${gap.cause})`;
   const from = moment(gap.started_at);
-  if (gap.ended_at === null) return `${gap.name} is away since ${from.day}${from.time} ${offsetName(gap.started_at)} ${cause}`;
+  if (gap.ended_at === null) return fill(gettext("%(source)s is away since %(from)s %(zone)s %(cause)s"), { source: gap.name, from: `${from.day}${from.time}`, zone: offsetName(gap.started_at), cause });
   const to = moment(gap.ended_at);
   let [began, ended] = [from.time, to.time];
   if (began === ended && from.day === to.day) [began, ended] = [from.exact, to.exact];
-  return `${gap.name} was away ${from.day}${began}–${to.day === from.day ? "" : to.day}${ended} ${offsetName(gap.ended_at)} ${cause}; ${outcome(gap)}`;
+  const span = `${from.day}${began}–${to.day === from.day ? "" : to.day}${ended}`;
+  return fill(gettext("%(source)s was away %(span)s %(zone)s %(cause)s; %(outcome)s"), { source: gap.name, span, zone: offsetName(gap.ended_at), cause, outcome: outcome(gap) });
 }
 
 function outcome(gap) {
   const by = gap.filled_by && ` (${gap.filled_by})`;
-  if (gap.state === "open") return "what was missed is coming";
-  if (gap.state === "filling") return `being filled, ${number.format(gap.recovered)} posts got back so far`;
-  if (gap.state === "filled") return `all got back${by}`;
-  if (gap.state === "partial" && gap.completeness !== null) return `${percent.format(gap.completeness)} got back${by}`;
-  if (gap.state === "partial") return `${number.format(gap.recovered)} posts got back${by}`;
+  if (gap.state === "open") return gettext("what was missed is coming");
+  if (gap.state === "filling") return fill(ngettext("being filled, %(count)s post got back so far", "being filled, %(count)s posts got back so far", gap.recovered), { count: number.format(gap.recovered) });
+  if (gap.state === "filled") return gettext("all got back") + by;
+  if (gap.state === "partial" && gap.completeness !== null) return fill(gettext("%(share)s got back"), { share: percent.format(gap.completeness) }) + by;
+  if (gap.state === "partial") return fill(ngettext("%(count)s post got back", "%(count)s posts got back", gap.recovered), { count: number.format(gap.recovered) }) + by;
   return OUTCOMES[gap.state] || gap.state;
 }
 

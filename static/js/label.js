@@ -1,6 +1,7 @@
 // Labelling: posts are fetched ahead and answers saved behind, so that the next one shows at once.
 import { Outbox, post } from "./label_outbox.js";
 import { draw } from "./label_view.js";
+import { fill, gettext } from "./words.js";
 
 const FETCH_BELOW = 8;
 const ASK_AGAIN = 15000;
@@ -37,7 +38,7 @@ const outbox = new Outbox(`label:${page.user}:${page.scheme}:`, `/label/save/${q
     const before = state.save.state;
     state.save = { state: name, count };
     if (name !== before && ["offline", "signedout"].includes(name)) say(byIdText(name, count));
-    if (name === "saved" && ["offline", "signedout"].includes(before)) say("Saved again.");
+    if (name === "saved" && ["offline", "signedout"].includes(before)) say(gettext("Saved again."));
     render();
   },
   refused(action, error) {
@@ -56,8 +57,8 @@ const outbox = new Outbox(`label:${page.user}:${page.scheme}:`, `/label/save/${q
 
 function byIdText(name, count) {
   return name === "offline"
-    ? `No connection. ${count} answers are kept here and sent as soon as it is back.`
-    : `You are signed out. ${count} answers are kept here until you sign in again.`;
+    ? fill(gettext("No connection. %(count)s answers are kept here and sent as soon as it is back."), { count })
+    : fill(gettext("You are signed out. %(count)s answers are kept here until you sign in again."), { count });
 }
 
 function say(words) {
@@ -139,7 +140,7 @@ function answer(what, category) {
 
 function undo() {
   const last = state.done.pop();
-  if (!last) return say("There is nothing to undo.");
+  if (!last) return say(gettext("There is nothing to undo."));
   const { item } = last;
   outbox.add({ do: last.do === "label" ? "undo" : "take_up", post: item.post, id: item.id, category: last.category });
   if (last.do === "label") {
@@ -155,8 +156,8 @@ function undo() {
     state.queue = [item, ...state.queue.filter((one) => one.post !== item.post)];
     state.place = null;
   }
-  const words = last.do === "label" ? name[last.category] || last.category : last.do === "skip" ? "skipped" : "flagged";
-  say(`Undone: ${words}.`);
+  const words = last.do === "label" ? name[last.category] || last.category : last.do === "skip" ? gettext("skipped") : gettext("flagged");
+  say(fill(gettext("Undone: %(what)s."), { what: words }));
   show();
 }
 

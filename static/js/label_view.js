@@ -1,8 +1,9 @@
 // What the labelling page shows; texts are set as text, never as markup.
+import { fill, gettext, locale } from "./words.js";
 const byId = (id) => document.getElementById(id);
-const percent = new Intl.NumberFormat(undefined, { style: "percent" });
-const number = new Intl.NumberFormat();
-const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const percent = new Intl.NumberFormat(locale, { style: "percent" });
+const number = new Intl.NumberFormat(locale);
+const moment = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
 const KNOWN = new Set(["negative", "neutral", "positive"]);
 
 // Only what changes is touched: else a screen reader would read the same post again.
@@ -17,22 +18,22 @@ export function draw(state, item, pace) {
   drawStanding(state, pace);
   drawPast(state);
   byId("refused").hidden = !state.problems.length;
-  set(byId("refused"), state.problems.map((one) => `Not saved: “${one.text.slice(0, 60)}”. ${one.error}`).join(" "));
+  set(byId("refused"), state.problems.map((one) => fill(gettext("Not saved: “%(text)s”. %(error)s"), { text: one.text.slice(0, 60), error: one.error })).join(" "));
 }
 
 function drawPost(state, item) {
   const waiting = state.isEmpty
-    ? "Nothing is left to label for now. New posts are asked about as they arrive."
+    ? gettext("Nothing is left to label for now. New posts are asked about as they arrive.")
     : state.save.state === "offline"
-      ? "No posts are left here, and there is no connection to fetch more."
-      : "Fetching posts…";
+      ? gettext("No posts are left here, and there is no connection to fetch more.")
+      : gettext("Fetching posts…");
   const text = byId("text");
   set(text, item ? item.text : waiting);
   text.lang = item && /^[a-z]{2,3}$/.test(item.lang) ? item.lang : "";
   text.dir = "auto";
   byId("sheet").dataset.state = item ? (item.text.length > 280 ? "long" : "post") : "waiting";
   set(byId("why"), item ? item.why : "");
-  set(byId("place"), state.place === null ? "" : `Looking back: ${state.place + 1} of ${state.past.length}`);
+  set(byId("place"), state.place === null ? "" : fill(gettext("Looking back: %(place)s of %(count)s"), { place: state.place + 1, count: state.past.length }));
   set(byId("from"), item ? [item.author && `@${item.author}`, item.source, moment.format(Date.parse(item.created_at))].filter(Boolean).join(" · ") : "");
 }
 
@@ -48,7 +49,7 @@ function drawChoices(state, item) {
     const words = button.querySelector(".opinion");
     const is = opinion?.category === key;
     words.hidden = !is;
-    set(words, is ? `model ${percent.format(opinion.confidence)}` : "");
+    set(words, is ? fill(gettext("model %(share)s"), { share: percent.format(opinion.confidence) }) : "");
     button.classList.toggle("suggested", is);
     if (!KNOWN.has(key)) paint(button, state.categories.find((c) => c.key === key)?.color);
   }
@@ -64,10 +65,10 @@ function paint(element, color) {
 
 function drawSave({ state, count }) {
   const words = {
-    saved: "all saved",
-    saving: `${count} not saved yet`,
-    offline: count ? `offline: ${count} not saved yet` : "offline",
-    signedout: `signed out: ${count} not saved yet`,
+    saved: gettext("all saved"),
+    saving: fill(gettext("%(count)s not saved yet"), { count }),
+    offline: count ? fill(gettext("offline: %(count)s not saved yet"), { count }) : gettext("offline"),
+    signedout: fill(gettext("signed out: %(count)s not saved yet"), { count }),
   };
   const box = byId("save");
   box.dataset.state = state;
@@ -78,7 +79,7 @@ function drawSave({ state, count }) {
     link = document.createElement("a");
     link.href = `/login/?next=${encodeURIComponent(location.pathname + location.search)}`;
     link.target = "_blank";
-    link.textContent = "Sign in";
+    link.textContent = gettext("Sign in");
     box.append(link);
   } else if (state !== "signedout" && link) link.remove();
 }
@@ -89,25 +90,30 @@ function drawStanding(state, pace) {
   byId("goal").value = Math.min(1, labels.new / labels.needed);
   const left = labels.needed - labels.new;
   set(byId("goal-text"), left > 0
-    ? `${number.format(labels.new)} of ${number.format(labels.needed)} labelled posts that it takes: ${number.format(left)} to go.`
-    : `${number.format(labels.new)} new labelled posts are enough: it starts with the next check.`);
+    ? fill(gettext("%(count)s of %(needed)s labelled posts that it takes: %(left)s to go."), { count: number.format(labels.new), needed: number.format(labels.needed), left: number.format(left) })
+    : fill(gettext("%(count)s new labelled posts are enough: it starts with the next check."), { count: number.format(labels.new) }));
   byId("run").hidden = !run;
   if (run) {
     byId("run-link").href = run.url;
-    set(byId("run-link"), `Training run ${run.id} is ${run.status} (${percent.format(run.progress)})`);
+    set(byId("run-link"), fill(RUNS[run.status] ?? RUNS.running, { run: run.id, share: percent.format(run.progress) }));
   }
   set(byId("here"), number.format(state.here));
   set(byId("day"), number.format(mine.day));
   set(byId("total"), number.format(mine.total));
   set(byId("pace"), pace === null ? "–" : number.format(Math.round(pace)));
-  byId("here").title = unsaved ? `${unsaved} not saved yet` : "";
-  set(byId("agree"), agreement.value === null ? "–" : agreement.value.toFixed(2));
+  byId("here").title = unsaved ? fill(gettext("%(count)s not saved yet"), { count: unsaved }) : "";
+  set(byId("agree"), agreement.value === null ? "–" : agreement.value.toLocaleString(locale, { minimumFractionDigits: 2, maximumFractionDigits: 2 }));
   set(byId("agree-text"), agreement.value === null
-    ? "No post has been labelled by two people yet."
-    : `${agreement.measure} of ${agreement.people} people, over ${number.format(agreement.posts)} posts. 1 is perfect, 0 is chance.`);
+    ? gettext("No post has been labelled by two people yet.")
+    : fill(gettext("%(measure)s of %(people)s people, over %(posts)s posts. 1 is perfect, 0 is chance."), { measure: agreement.measure, people: agreement.people, posts: number.format(agreement.posts) }));
 }
 
-const DID = { skip: "skipped", flag: "flagged" };
+const RUNS = {
+  queued: gettext("Training run %(run)s is queued (%(share)s)"),
+  running: gettext("Training run %(run)s is running (%(share)s)"),
+  interrupted: gettext("Training run %(run)s is interrupted (%(share)s)"),
+};
+const DID = { skip: gettext("skipped"), flag: gettext("flagged") };
 
 function drawPast(state) {
   const list = byId("past");
@@ -141,7 +147,7 @@ function drawPast(state) {
     label.textContent = DID[entry.did] || names[entry.category]?.name || entry.category;
     const text = document.createElement("span");
     text.className = "line";
-    text.textContent = (entry.problem ? "not saved: " : "") + entry.item.text.slice(0, 120);
+    text.textContent = entry.problem ? fill(gettext("not saved: %(text)s"), { text: entry.item.text.slice(0, 120) }) : entry.item.text.slice(0, 120);
     button.replaceChildren(mark, label, text);
   });
 }

@@ -8,21 +8,22 @@ import { Training } from "./training.js";
 import { startFilters, offerLanguages } from "./filters.js";
 import { Details } from "./details.js";
 import { Comparison } from "./compare.js";
-import { signed } from "./net.js";
+import { decimals, signed } from "./net.js";
 import { Problems } from "./problems.js";
 import { BinTable } from "./table.js";
 import { TryBox } from "./try.js";
+import { fill, gettext, locale, ngettext } from "./words.js";
 
 const page = JSON.parse(document.getElementById("page-data").textContent);
 const categories = page.categories;
 const byId = (id) => document.getElementById(id);
 const { streams, shown } = page.view;
-const when = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const when = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
 const REFRESH = 10000;
 // Counts that only the server can make, of languages and words, are asked for more often.
 const REFRESH_READING = 5000;
-const percent = new Intl.NumberFormat(undefined, { style: "percent" });
-const number = new Intl.NumberFormat();
+const percent = new Intl.NumberFormat(locale, { style: "percent" });
+const number = new Intl.NumberFormat(locale);
 
 let view = page.view;
 let modelVersion = byId("model-version").textContent;
@@ -32,11 +33,11 @@ timeline.changed = () => table.show();
 const posts = new PostList(byId("posts"), byId("no-posts"), byId("pause"), categories, page.streams);
 
 const binPosts = new PostList(byId("bin-posts"), byId("no-bin-posts"), null, categories, page.streams);
-const languageNames = new Intl.DisplayNames(undefined, { type: "language", fallback: "code" });
+const languageNames = new Intl.DisplayNames(locale, { type: "language", fallback: "code" });
 const details = new Details(byId("details"), categories, (code) => (/^[a-z]{2,3}\b/i.test(code) && code !== "unknown" ? languageNames.of(code) : code));
 const sources = new SourceList(byId("sources"), byId("source-list"));
 const training = new Training(byId("training"));
-const own = streams.map((id) => page.streams[id]).filter(Boolean).join(", ") || "all streams";
+const own = streams.map((id) => page.streams[id]).filter(Boolean).join(", ") || gettext("all streams");
 const comparison = page.is_compared ? new Comparison(byId("compare"), categories, own, (told) => {
   byId("other-legend").hidden = false;
   byId("other-name").textContent = told.name;
@@ -85,7 +86,7 @@ function showTerms() {
         const item = document.createElement("li");
         item.className = "term";
         item.style.setProperty("--width", `${Math.round((100 * term.z) / strongest)}%`);
-        item.title = `in ${term.count} posts`;
+        item.title = fill(ngettext("in %(count)s post", "in %(count)s posts", term.count), { count: number.format(term.count) });
         const word = document.createElement("b");
         word.textContent = term.word;
         const count = document.createElement("span");
@@ -96,7 +97,7 @@ function showTerms() {
       if (!terms.length) {
         const none = document.createElement("p");
         none.className = "empty";
-        none.textContent = "not enough posts yet";
+        none.textContent = gettext("not enough posts yet");
         column.append(heading, none);
       } else column.append(heading, list);
       return column;
@@ -108,7 +109,7 @@ function showView(next) {
   view = next;
   byId("headline").textContent = view.headline;
   byId("sample").hidden = !view.sample;
-  if (view.sample) byId("sample").textContent = `Only the newest ${number.format(view.sample.posts)} posts were looked through for languages and words, back to ${new Date(view.sample.since).toLocaleString()}. A shorter time range shows all.`;
+  if (view.sample) byId("sample").textContent = fill(gettext("Only the newest %(count)s posts were looked through for languages and words, back to %(since)s. A shorter time range shows all."), { count: number.format(view.sample.posts), since: new Date(view.sample.since).toLocaleString(locale) });
   timeline.load(view.figure, view.bin_seconds);
   showTotals();
   showTerms();
@@ -116,14 +117,14 @@ function showView(next) {
 
 function showFlow(message) {
   byId("rate").textContent = number.format(Math.round(message.rate));
-  byId("lag").textContent = message.lag_seconds === null ? "–" : `${message.lag_seconds.toFixed(message.lag_seconds < 10 ? 1 : 0)} s`;
+  byId("lag").textContent = message.lag_seconds === null ? "–" : `${decimals(message.lag_seconds, message.lag_seconds < 10 ? 1 : 0)} s`;
 }
 
 function showModel(message) {
-  const version = message.version || "none";
+  const version = message.version || gettext("none");
   byId("model-version").textContent = version;
   if (version === modelVersion) return;
-  toast(message.version ? `Version ${version} classifies from now on.` : "No version classifies any more.");
+  toast(message.version ? fill(gettext("Version %(version)s classifies from now on."), { version }) : gettext("No version classifies any more."));
   modelVersion = version;
   // The chart says at once from when on; the ledger is asked again with the details.
   if (message.since) mark([{ at: message.since, version, reason: message.reason }, ...promotions.filter((each) => each.at !== message.since)]);
@@ -135,7 +136,7 @@ function mark(marks) {
   timeline.mark(marks);
 }
 
-const ALERTS = { stream: "Source", budget: "Budget", drift: "Drift", model: "Model", training: "Training" };
+const ALERTS = { stream: gettext("Source"), budget: gettext("Budget"), drift: gettext("Drift"), model: gettext("Model"), training: gettext("Training") };
 
 // What stands now; toasts tell of changes.
 function showAlerts(alerts) {
@@ -160,20 +161,21 @@ const problems = new Problems(byId("away"), () => {
 });
 // A loss that is over before it is read is not worth a line.
 const BLINK = 2000;
+const STATES = { live: gettext("live"), reconnecting: gettext("reconnecting"), offline: gettext("offline") };
 let telling = null;
 function showState(state) {
   // Told with every message: what is the same already is not written, nor read out, again.
   if (byId("status").dataset.state === state) return;
   byId("status").dataset.state = state;
-  byId("status-text").textContent = state;
+  byId("status-text").textContent = STATES[state];
   clearTimeout(telling);
   if (state === "live") {
     problems.tell("connection", null);
     return;
   }
-  const since = new Date().toLocaleTimeString();
-  const why = state === "offline" ? "This device is offline" : "The server does not answer";
-  telling = setTimeout(() => problems.tell("connection", `${why}. What you see is of ${since}; it goes on by itself.`), BLINK);
+  const since = new Date().toLocaleTimeString(locale);
+  const why = state === "offline" ? gettext("This device is offline. What you see is of %(time)s; it goes on by itself.") : gettext("The server does not answer. What you see is of %(time)s; it goes on by itself.");
+  telling = setTimeout(() => problems.tell("connection", fill(why, { time: since })), BLINK);
 }
 
 function toast(text) {
@@ -215,7 +217,7 @@ const handlers = {
   model: showModel,
   training: (message) => training.show(message),
   alert(message) {
-    toast(message.active ? `Alert: ${message.message}` : `Over: ${message.message}`);
+    toast(fill(message.active ? gettext("Alert: %(message)s") : gettext("Over: %(message)s"), message));
   },
 };
 
@@ -226,7 +228,7 @@ async function refresh() {
   const answer = await fetch(`/live/data/${location.search}`, { headers: { Accept: "application/json" } }).catch(() => null);
   if (!answer?.ok) {
     newsSinceRefresh = true;
-    problems.tell("data", "Words and headline cannot be brought up to date now. They are asked for again.");
+    problems.tell("data", gettext("Words and headline cannot be brought up to date now. They are asked for again."));
     return;
   }
   problems.tell("data", null);
@@ -241,7 +243,7 @@ setInterval(refresh, page.view.reads_posts ? REFRESH_READING : REFRESH);
 async function refreshDetails() {
   if (document.hidden) return;
   const told = await details.load().catch(() => null);
-  problems.tell("details", told ? null : "What stands side by side cannot be read now. It is asked for again.");
+  problems.tell("details", told ? null : gettext("What stands side by side cannot be read now. It is asked for again."));
   if (!told) return;
   mark(told.promotions);
   offerLanguages(byId("languages"), told.choices.languages, page.view.languages);
@@ -262,10 +264,10 @@ async function showBin(start, side) {
   if (side) query.set("side", side);
   const answer = await fetch(`/live/posts/?${query}`, { headers: { Accept: "application/json" } }).catch(() => null);
   if (!answer || !answer.ok) {
-    toast("The posts of that time cannot be read now.");
+    toast(gettext("The posts of that time cannot be read now."));
     return;
   }
-  byId("bin-title").textContent = `Posts of ${when.formatRange(new Date(start), new Date(Date.parse(start) + 1000 * view.bin_seconds))}`;
+  byId("bin-title").textContent = fill(gettext("Posts of %(time)s"), { time: when.formatRange(new Date(start), new Date(Date.parse(start) + 1000 * view.bin_seconds)) });
   binPosts.load((await answer.json()).posts);
   if (!byId("bin").open) byId("bin").showModal();
 }
@@ -283,7 +285,7 @@ byId("png").addEventListener("click", () => timeline.download(`sentiment-${view.
 byId("csv").href = `/live/bins.csv${location.search}`;
 byId("print").addEventListener("click", () => print());
 addEventListener("beforeprint", () => {
-  byId("printed-at").textContent = `${location.href}, ${new Date().toLocaleString()}`;
+  byId("printed-at").textContent = `${location.href}, ${new Date().toLocaleString(locale)}`;
   Plotly.relayout(byId("timeline"), { autosize: false, width: 680, height: comparison ? 150 : 200 });
 });
 addEventListener("afterprint", () => timeline.schedule());

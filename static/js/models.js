@@ -1,5 +1,6 @@
 // The pages about the model: charts from the figures in the page, times in the viewer's zone.
-const clock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+import { locale } from "./words.js";
+const clock = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
 
 export function tellTimes(root = document) {
   for (const time of root.querySelectorAll("time[datetime]")) {

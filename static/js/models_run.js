@@ -1,17 +1,19 @@
 // A training run as it goes: asks every two seconds, and loads the page anew once it has ended.
 import { show } from "./models.js";
+import { decimals } from "./net.js";
+import { fill, gettext, locale } from "./words.js";
 
 const INTERVAL = 2000;
 const box = document.getElementById("run");
 const byId = (id) => document.getElementById(id);
-const percent = new Intl.NumberFormat(undefined, { style: "percent" });
+const percent = new Intl.NumberFormat(locale, { style: "percent" });
 const FIGURES = ["loss", "macro_recall", "macro_f1", "accuracy", "ece"];
 let epochs = document.querySelectorAll(".epochs tbody tr").length;
 let curve = 0;
 
 function left(seconds) {
   if (seconds === null) return "";
-  return `${seconds < 90 ? `${Math.ceil(seconds)} s` : `${Math.round(seconds / 60)} min`} left`;
+  return fill(gettext("%(span)s left"), { span: seconds < 90 ? `${Math.ceil(seconds)} s` : `${Math.round(seconds / 60)} min` });
 }
 
 function tell(run) {
@@ -19,7 +21,7 @@ function tell(run) {
   byId("run-share").textContent = percent.format(run.progress);
   byId("run-message").textContent = run.message;
   byId("run-left").textContent = left(run.seconds_left);
-  byId("run-loss").textContent = run.loss === null ? "–" : run.loss.toFixed(3);
+  byId("run-loss").textContent = run.loss === null ? "–" : decimals(run.loss, 3);
   // A live region: written to only when it says something else.
   if (byId("run-status").textContent !== run.words) byId("run-status").textContent = run.words;
   if (run.curve !== curve || run.epochs !== epochs) {
@@ -41,7 +43,7 @@ function row(epoch) {
   item.append(head, ...FIGURES.map((name) => {
     const cell = document.createElement("td");
     cell.className = "n";
-    cell.textContent = epoch[name] === undefined ? "–" : epoch[name].toFixed(3);
+    cell.textContent = epoch[name] === undefined ? "–" : decimals(epoch[name], 3);
     return cell;
   }));
   return item;

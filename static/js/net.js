@@ -1,4 +1,5 @@
 // Net sentiment with its 95 % band, as `dashboard.selectors.net_band` counts it.
+import { locale } from "./words.js";
 const Z = 1.96;
 
 export function netBand(counts, categories) {
@@ -17,5 +18,9 @@ export function netBand(counts, categories) {
 // With its sign, but for what is shown as nought.
 export function signed(value, digits = 2) {
   const shown = Number(value.toFixed(digits));
-  return (shown > 0 ? "+" : shown < 0 ? "−" : "") + Math.abs(shown).toFixed(digits);
+  return (shown > 0 ? "+" : shown < 0 ? "−" : "") + decimals(Math.abs(shown), digits);
+}
+
+export function decimals(value, digits) {
+  return value.toLocaleString(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false });
 }

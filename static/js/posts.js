@@ -1,10 +1,11 @@
 import { explain } from "./why.js";
+import { fill, gettext, locale } from "./words.js";
 
 // The list of newest posts; texts are set as text, never as markup.
 const LIMIT = 40;
-const percent = new Intl.NumberFormat(undefined, { style: "percent" });
-const ago = new Intl.RelativeTimeFormat(undefined, { numeric: "auto", style: "short" });
-const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+const percent = new Intl.NumberFormat(locale, { style: "percent" });
+const ago = new Intl.RelativeTimeFormat(locale, { numeric: "auto", style: "short" });
+const day = new Intl.DateTimeFormat(locale, { dateStyle: "medium" });
 
 export class PostList {
   constructor(list, empty, pause, categories, streams) {
@@ -17,7 +18,7 @@ export class PostList {
     pause?.addEventListener("click", () => {
       this.paused = !this.paused;
       pause.setAttribute("aria-pressed", String(this.paused));
-      pause.textContent = this.paused ? "Go on" : "Pause";
+      pause.textContent = this.paused ? gettext("Go on") : gettext("Pause");
       if (!this.paused) this.add(this.held.splice(0));
     });
     setInterval(() => this.tellTimes(), 15000);
@@ -70,10 +71,10 @@ export class PostList {
     badge.append(mark, this.names[post.category] || post.category);
     const meter = document.createElement("span");
     meter.className = "meter";
-    meter.title = `confidence ${percent.format(post.confidence)}`;
-    const fill = document.createElement("i");
-    fill.style.width = percent.format(post.confidence);
-    meter.append(fill);
+    meter.title = fill(gettext("confidence %(share)s"), { share: percent.format(post.confidence) });
+    const bar = document.createElement("i");
+    bar.style.width = `${Math.round(100 * post.confidence)}%`;
+    meter.append(bar);
     const confidence = document.createElement("span");
     confidence.textContent = percent.format(post.confidence);
     const from = document.createElement("span");
@@ -82,12 +83,12 @@ export class PostList {
     from.textContent = from.title = [post.author && `@${post.author}`, stream].filter(Boolean).join(" · ");
     const time = document.createElement("time");
     time.dateTime = post.created_at;
-    time.title = new Date(post.created_at).toLocaleString();
+    time.title = new Date(post.created_at).toLocaleString(locale);
     time.textContent = relative(post.created_at);
     const why = document.createElement("button");
     why.type = "button";
     why.className = "link";
-    why.textContent = "Why?";
+    why.textContent = gettext("Why?");
     why.setAttribute("aria-expanded", "false");
     why.addEventListener("click", () => this.tellWhy(post, item, why));
     meta.append(badge, meter, confidence, from, why, time);

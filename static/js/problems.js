@@ -1,4 +1,5 @@
 // What does not work now, said once and in one place until it works again.
+import { gettext } from "./words.js";
 const ORDER = ["connection", "data", "details"];
 
 export class Problems {
@@ -9,7 +10,7 @@ export class Problems {
     this.text = document.createElement("span");
     this.button = document.createElement("button");
     this.button.type = "button";
-    this.button.textContent = "Try now";
+    this.button.textContent = gettext("Try now");
     this.button.addEventListener("click", again);
     // The box itself stays: a screen reader hears what comes into a region that is there.
     this.line = document.createElement("p");

@@ -1,8 +1,21 @@
 // The panel of sources: status in words, why, what comes, what the month has used.
-const number = new Intl.NumberFormat();
-const percent = new Intl.NumberFormat(undefined, { style: "percent" });
-const bytes = new Intl.NumberFormat(undefined, { style: "unit", unit: "kilobyte", maximumFractionDigits: 0 });
+import { fill, gettext, locale, ngettext } from "./words.js";
+const number = new Intl.NumberFormat(locale);
+const percent = new Intl.NumberFormat(locale, { style: "percent" });
+const bytes = new Intl.NumberFormat(locale, { style: "unit", unit: "kilobyte", maximumFractionDigits: 0 });
 const HIGH = 0.8;
+// What the server says to viewers of every language at once.
+const WORDS = {
+  "not streamed yet": gettext("not streamed yet"),
+  "not streamed: its process is gone": gettext("not streamed: its process is gone"),
+  disconnected: gettext("disconnected"),
+  connecting: gettext("connecting"),
+  connected: gettext("connected"),
+  "idle: nothing to follow": gettext("idle: nothing to follow"),
+  "waiting to reconnect": gettext("waiting to reconnect"),
+  stopped: gettext("stopped"),
+  "failed: needs attention": gettext("failed: needs attention"),
+};
 
 export class SourceList {
   constructor(box, list) {
@@ -33,37 +46,37 @@ function item(source) {
   state.className = "state";
   const name = document.createElement("strong");
   name.textContent = source.name;
-  state.append(element("span", "dot"), name, element("span", "", source.words));
+  state.append(element("span", "dot"), name, element("span", "", WORDS[source.words] ?? source.words));
   entry.append(state);
   const isAway = !["connected", "idle", "stopped"].includes(source.status);
   if (source.reason && isAway) entry.append(element("p", "reason", source.reason));
   entry.append(element("p", "", facts(source).join(" · ")));
-  for (const held of source.held) entry.append(element("p", "reason", `Held: ${held}`));
+  for (const held of source.held) entry.append(element("p", "reason", fill(gettext("Held: %(stream)s"), { stream: held })));
   if (source.used !== null) entry.append(spend(source));
   return entry;
 }
 
 function facts(source) {
-  const told = [`${number.format(source.rate)} posts/min`];
-  if (source.last_event_at) told.push(`heard ${span(-since(source.last_event_at))} ago`);
-  if (source.next_attempt_at && since(source.next_attempt_at) > 0) told.push(`next attempt in ${span(since(source.next_attempt_at))}`);
-  if (source.waiting_bytes) told.push(`${bytes.format(Math.ceil(source.waiting_bytes / 1000))} wait for the database`);
+  const told = [fill(gettext("%(count)s posts/min"), { count: number.format(source.rate) })];
+  if (source.last_event_at) told.push(fill(gettext("heard %(span)s ago"), { span: span(-since(source.last_event_at)) }));
+  if (source.next_attempt_at && since(source.next_attempt_at) > 0) told.push(fill(gettext("next attempt in %(span)s"), { span: span(since(source.next_attempt_at)) }));
+  if (source.waiting_bytes) told.push(fill(gettext("%(size)s wait for the database"), { size: bytes.format(Math.ceil(source.waiting_bytes / 1000)) }));
   return told;
 }
 
 function spend(source) {
   const box = element("div", "spend");
   if (source.budget === null) {
-    box.textContent = `${number.format(source.used)} posts read this month`;
+    box.textContent = fill(ngettext("%(count)s post read this month", "%(count)s posts read this month", source.used), { count: number.format(source.used) });
     return box;
   }
   const share = source.used / source.budget;
   const bar = element("div", "bar");
   bar.dataset.high = String(share >= HIGH);
-  const fill = document.createElement("i");
-  fill.style.width = `${Math.min(100, 100 * share)}%`;
-  bar.append(fill);
-  box.append(bar, `${number.format(source.used)} of ${number.format(source.budget)} posts (${percent.format(share)})`);
+  const used = document.createElement("i");
+  used.style.width = `${Math.min(100, 100 * share)}%`;
+  bar.append(used);
+  box.append(bar, fill(gettext("%(used)s of %(budget)s posts (%(share)s)"), { used: number.format(source.used), budget: number.format(source.budget), share: percent.format(share) }));
   return box;
 }
 
@@ -84,5 +97,5 @@ function span(seconds) {
   if (whole < 90) return `${whole} s`;
   if (whole < 5400) return `${Math.round(whole / 60)} min`;
   if (whole < 172800) return `${Math.round(whole / 3600)} h`;
-  return `${Math.round(whole / 86400)} days`;
+  return fill(ngettext("%(count)s day", "%(count)s days", Math.round(whole / 86400)), { count: Math.round(whole / 86400) });
 }

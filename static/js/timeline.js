@@ -3,6 +3,9 @@ import { describe } from "./gaps.js";
 import { netBand } from "./net.js";
 import { besideTraces } from "./timeline_beside.js";
 import { axisBetween, between } from "./zone.js";
+import { fill, gettext, separators } from "./words.js";
+
+const hoverBand = fill(gettext("%(value)s (95 %: %(low)s to %(high)s)"), { value: "%{y:+.2f}", low: "%{customdata[0]:+.2f}", high: "%{customdata[1]:+.2f}" });
 
 export class Timeline {
   // `shown` are the keys of categories that the chart draws; `choose(time, side)` is told of a click.
@@ -102,10 +105,10 @@ export class Timeline {
     const marks = this.promotions.filter((each) => Date.parse(each.at) >= Date.parse(this.figure.data[0].x[0]));
     layout.annotations = marks.map((each) => ({
       x: utc(Date.parse(each.at)), y: 1, xref: "x", yref: "paper", text: `v${each.version}`, showarrow: false,
-      xanchor: "left", yanchor: "top", font: { size: 11, color: soft }, hovertext: `Version ${each.version} classifies from here on. ${each.reason}`,
+      xanchor: "left", yanchor: "top", font: { size: 11, color: soft }, hovertext: fill(gettext("Version %(version)s classifies from here on. %(reason)s"), each),
     }));
     if (!this.figure.data.some((trace) => this.shown.includes(trace.meta) && trace.y.some(Boolean))) layout.annotations.push({
-      x: 0.5, y: 0.5, xref: "paper", yref: "paper", text: "No posts in this time", showarrow: false, font: { size: 14, color: soft },
+      x: 0.5, y: 0.5, xref: "paper", yref: "paper", text: gettext("No posts in this time"), showarrow: false, font: { size: 14, color: soft },
     });
     layout.shapes = marks.map((each) => ({
       type: "line", xref: "x", yref: "paper", x0: utc(Date.parse(each.at)), x1: utc(Date.parse(each.at)), y0: 0, y1: 1,
@@ -122,6 +125,7 @@ export class Timeline {
     layout.xaxis.range = ends.map(utc);
     Object.assign(layout.xaxis, axisBetween(...ends, this.element.clientWidth), { unifiedhovertitle: { text: " " } });
     layout.margin.b = 62;
+    layout.separators = separators;
     layout.font = { color: soft, family: "inherit", size: 12 };
     Object.assign(layout.yaxis, { gridcolor: line, range: share ? [0, 100] : net ? [-1, 1] : undefined, ticksuffix: share ? " %" : "", zeroline: net, zerolinecolor: soft, tickformat: net ? "+.1f" : "" });
     layout.xaxis.linecolor = line;
@@ -163,9 +167,9 @@ export class Timeline {
     return [
       line("low", (row) => row.low),
       line("high", (row) => row.high, { fill: "tonexty", fillcolor: `${accent}33` }),
-      line("Net", (row) => row.mean, {
+      line(gettext("Net"), (row) => row.mean, {
         mode: "lines+markers", line: { width: 2, color: accent }, marker: { size: 5, color: accent }, hoverinfo: "all",
-        customdata: bins.map((i) => [rows[i].low, rows[i].high]), hovertemplate: "%{y:+.2f} (95 %: %{customdata[0]:+.2f} to %{customdata[1]:+.2f})",
+        customdata: bins.map((i) => [rows[i].low, rows[i].high]), hovertemplate: hoverBand,
       }),
     ];
   }

@@ -1,5 +1,6 @@
 // What a comparison adds to the chart: the other side over the same bins.
 import { netBand } from "./net.js";
+import { fill, gettext } from "./words.js";
 
 // `other` is a comparison as `dashboard.selectors.comparison` tells it, with a `name`. Its traces
 // know by `side` that their points are of the other side.
@@ -34,7 +35,7 @@ export function besideTraces(other, { mode, width, style, categories, shown }) {
     trace(known, (i) => bands.get(i).mean, {
       mode: "lines+markers", marker: { size: 5, color },
       customdata: known.map((i) => [bands.get(i).low, bands.get(i).high]),
-      hovertemplate: "%{y:+.2f} (95 %: %{customdata[0]:+.2f} to %{customdata[1]:+.2f})",
+      hovertemplate: fill(gettext("%(value)s (95 %: %(low)s to %(high)s)"), { value: "%{y:+.2f}", low: "%{customdata[0]:+.2f}", high: "%{customdata[1]:+.2f}" }),
     }),
   ];
 }

@@ -1,7 +1,17 @@
 // The training that is under way: how far, how well, how long still; then how it ended.
-const ENDED = { succeeded: "has ended", rejected: "was rejected by the gate", failed: "has failed" };
+import { fill, gettext, locale } from "./words.js";
+const ENDED = {
+  succeeded: gettext("Training run %(run)s has ended"),
+  rejected: gettext("Training run %(run)s was rejected by the gate"),
+  failed: gettext("Training run %(run)s has failed"),
+};
+const UNDER_WAY = {
+  queued: gettext("Training run %(run)s is queued"),
+  running: gettext("Training run %(run)s"),
+  interrupted: gettext("Training run %(run)s is interrupted"),
+};
 const LINGER = 60000;
-const percent = new Intl.NumberFormat(undefined, { style: "percent" });
+const percent = new Intl.NumberFormat(locale, { style: "percent" });
 
 export class Training {
   constructor(box) {
@@ -18,7 +28,7 @@ export class Training {
     clearTimeout(this.leaving);
     this.leaving = null;
     const end = ENDED[run.status];
-    this.title.textContent = `Training run ${run.run}${end ? ` ${end}` : run.status === "running" ? "" : ` is ${run.status}`}`;
+    this.title.textContent = fill(end ?? UNDER_WAY[run.status] ?? UNDER_WAY.running, run);
     this.text.textContent = (end ? this.#outcome(run) : this.#state(run)).filter(Boolean).join(" · ");
     this.bar.hidden = Boolean(end);
     this.bar.value = run.progress;
@@ -30,12 +40,12 @@ export class Training {
     return [
       percent.format(run.progress),
       run.message,
-      run.seconds_left === null ? "" : `${this.#duration(run.seconds_left)} left`,
+      run.seconds_left === null ? "" : fill(gettext("%(span)s left"), { span: this.#duration(run.seconds_left) }),
     ];
   }
 
   #outcome(run) {
-    return [run.version === null ? "" : `version ${run.version}`, run.reason];
+    return [run.version === null ? "" : fill(gettext("version %(version)s"), run), run.reason];
   }
 
   #duration(seconds) {

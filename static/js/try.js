@@ -1,6 +1,7 @@
 // The box in which one types a post: judged a moment after the last key.
+import { fill, gettext, locale } from "./words.js";
 const PAUSE = 250;
-const percent = new Intl.NumberFormat(undefined, { style: "percent" });
+const percent = new Intl.NumberFormat(locale, { style: "percent" });
 
 export class TryBox {
   constructor(text, output, categories) {
@@ -25,13 +26,13 @@ export class TryBox {
     }).catch(() => null);
     if (text !== this.text.value) return;
     if (!answer) {
-      this.output.textContent = "The server cannot be reached.";
+      this.output.textContent = gettext("The server cannot be reached.");
     } else if (answer.status === 503 || answer.status === 429) {
       const wait = Math.max(1, Number(answer.headers.get("Retry-After")) || 1);
-      this.output.textContent = `The model is busy; asking again in ${wait} s.`;
+      this.output.textContent = fill(gettext("The model is busy; asking again in %(wait)s s."), { wait });
       this.later(1000 * wait);
     } else if (!answer.ok) {
-      this.output.textContent = (await answer.json().catch(() => ({}))).detail || "The model did not answer.";
+      this.output.textContent = (await answer.json().catch(() => ({}))).detail || gettext("The model did not answer.");
     } else this.show(await answer.json());
   }
 

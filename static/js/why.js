@@ -1,6 +1,7 @@
 // Why a post was judged so: asked for when somebody wants to know, its words marked in the text.
-const percent = new Intl.NumberFormat(undefined, { style: "percent" });
-const points = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0, signDisplay: "exceptZero" });
+import { fill, gettext, locale } from "./words.js";
+const percent = new Intl.NumberFormat(locale, { style: "percent" });
+const points = new Intl.NumberFormat(locale, { maximumFractionDigits: 0, signDisplay: "exceptZero" });
 // Influences below this share of the label's probability say nothing.
 const LEAST = 0.01;
 const STRONGEST = 3;
@@ -19,18 +20,18 @@ export async function explain(post, names) {
 }
 
 async function excuse(answer) {
-  if (!answer) return "The server cannot be reached.";
-  if (answer.status === 404) return "This post is no longer here.";
-  if (answer.status === 503) return `The model is busy or away. Ask again in ${answer.headers.get("Retry-After") || 1} s.`;
-  return "The model did not answer.";
+  if (!answer) return gettext("The server cannot be reached.");
+  if (answer.status === 404) return gettext("This post is no longer here.");
+  if (answer.status === 503) return fill(gettext("The model is busy or away. Ask again in %(wait)s s."), { wait: answer.headers.get("Retry-After") || 1 });
+  return gettext("The model did not answer.");
 }
 
 function sentence(told, names) {
   const line = document.createElement("p");
   const strong = told.words.filter((word) => Math.abs(word.weight) >= LEAST);
   const name = names[told.category] || told.category;
-  line.textContent = `Version ${told.version} says ${name.toLowerCase()}, ${percent.format(told.confidence)} sure. `
-    + (strong.length ? "Underlined words speak for it, dashed ones against; the numbers are points of probability that it would lose without the word." : "No single word decides it.");
+  line.textContent = fill(gettext("Version %(version)s says %(category)s, %(share)s sure."), { version: told.version, category: name.toLowerCase(), share: percent.format(told.confidence) })
+    + " " + (strong.length ? gettext("Underlined words speak for it, dashed ones against; the numbers are points of probability that it would lose without the word.") : gettext("No single word decides it."));
   return line;
 }
 

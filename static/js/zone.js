@@ -1,14 +1,15 @@
 // The viewer's own time zone, which charts, tables and lists show; addresses and files are in UTC.
 // Charts stay on an axis of moments and only name them by the zone's clock: when clocks change, an
 // hour is neither drawn twice in one place nor left out.
+import { locale } from "./words.js";
 const zone = new Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 const time = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
-const clock = new Intl.DateTimeFormat(undefined, time);
-const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
-const month = new Intl.DateTimeFormat(undefined, { month: "short", year: "numeric" });
-const dayTime = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", ...time });
-const yearTime = new Intl.DateTimeFormat(undefined, { year: "numeric", day: "numeric", month: "short", ...time });
-const offsets = new Intl.DateTimeFormat(undefined, { timeZoneName: "short" });
+const clock = new Intl.DateTimeFormat(locale, time);
+const day = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short" });
+const month = new Intl.DateTimeFormat(locale, { month: "short", year: "numeric" });
+const dayTime = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short", ...time });
+const yearTime = new Intl.DateTimeFormat(locale, { year: "numeric", day: "numeric", month: "short", ...time });
+const offsets = new Intl.DateTimeFormat(locale, { timeZoneName: "short" });
 
 const MINUTE = 60000;
 const HOUR = 60 * MINUTE;
