@@ -29,7 +29,11 @@ MODEL_MANAGERS = {"model manager", "admin"}
 SOURCE_MANAGERS = {"source manager", "admin"}
 
 # Names of routes that a stranger may open: what monitors, browsers and a sign-in need.
-OPEN = {"health", "login", "logout", "home", "favicon", "schema", "docs", "redoc", None}
+OPEN = {
+    *("health", "login", "logout", "home", "favicon", "schema", "docs", "redoc", None),
+    # The sign-in is translated, too.
+    *("script-words", "set_language"),
+}
 
 # Method, address, who is let in.
 PAGES: list[tuple[str, str, set[str]]] = [
