@@ -209,7 +209,8 @@ def test_fifty_connects_a_window_are_not_exceeded_by_a_connection_that_closes_at
         except SourceError as error:
             seen.append(error)
     assert x.connects == 50
-    assert {type(error) for error in seen[:-1]} == {Closed}
+    # X may take a moment to notice that the one before has gone.
+    assert {type(error) for error in seen[:-1]} <= {Closed, x_problems.ConnectionTaken}
 
 
 def test_closes_alone_wait_so_long_that_a_window_is_not_used_up() -> None:

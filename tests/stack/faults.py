@@ -182,7 +182,10 @@ def jump_the_clock(scene: Scene) -> None:
     offset = scene.stack.folder / "clock"
     offset.write_text("0")
     variables = {"PYTHONPATH": in_front_of_all(CLOCK), "CLOCK_OFFSET": str(offset)}
+    connected = "SELECT status FROM ingestion_connection WHERE source = 'x'"
     with restarted_with(scene, variables):
+        # A gap that a wrong clock closes looks an hour long, and is left for a person to fill.
+        scene.wait("the stream is connected", lambda: scene.rows(connected) == [("connected",)])
         for shift in ("3600", "-3600", "0"):
             offset.write_text(shift)
             time.sleep(20)
