@@ -4,6 +4,7 @@ import runpy
 import sys
 
 BENCHMARKS = {
+    "active": "tests.benchmarks.active",
     "accuracy": "tests.benchmarks.accuracy",
     "backup": "tests.benchmarks.backup",
     "drift": "tests.benchmarks.drift",
