@@ -13,11 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
-from tests.postgres import Cluster
+from tests.postgres import Cluster, binaries
 
 POSTS = int(os.environ.get("BENCH_POSTS", "5000000"))
 DAYS = int(os.environ.get("BENCH_DAYS", "60"))
@@ -34,6 +35,24 @@ TUNED = {
 }
 # Sessions' own: constraint triggers would ask about each of millions of rows that are right.
 UNCHECKED = "SET session_replication_role = replica; SET synchronous_commit = off"
+
+
+def run(module: str, measure: Callable[[], None]) -> None:
+    """What a benchmark of large tables does when it is started: a server, `fill`, `measure`, each
+    in a process of its own, which is `module` again with the step's name."""
+    match sys.argv[1:]:
+        case []:
+            if binaries() is None:
+                print("SKIPPED: PostgreSQL is not installed")
+                return
+            with server() as environment:
+                for step in ("fill", "measure"):
+                    command = [sys.executable, "-m", module, step]
+                    subprocess.run(command, env=environment, check=True)
+        case [step]:
+            os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sentiment_site.settings")
+            import_module("django").setup()
+            {"fill": fill, "measure": measure}[step]()
 
 
 @contextmanager

@@ -10,19 +10,16 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import large
-from tests.postgres import binaries
 
 # A table of fewer rows is best read whole.
 LARGE = 20_000
@@ -257,24 +254,5 @@ def _tell(slow: list[tuple[str, Statement]]) -> None:
             path.write_text(json.dumps({"sql": one.sql, "plan": one.plan}, indent=1))
 
 
-def main() -> None:
-    if binaries() is None:
-        print("SKIPPED: PostgreSQL is not installed")
-        return
-    with large.server() as environment:
-        for step in ("fill", "measure"):
-            command = [sys.executable, "-m", __spec__.name, step]
-            subprocess.run(command, env=environment, check=True)
-
-
 if __name__ == "__main__":
-    step = sys.argv[1:]
-    if step:
-        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sentiment_site.settings")
-        import_module("django").setup()
-    if step == ["fill"]:
-        large.fill()
-    elif step == ["measure"]:
-        measure()
-    else:
-        main()
+    large.run(__spec__.name, measure)

@@ -8,18 +8,13 @@ to storing 50,000 posts, and how fast the questions by time are. Then a day's po
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from importlib import import_module
 from statistics import median
 from typing import Any
 
 from tests.benchmarks import large
-from tests.postgres import binaries
 
 NEW = 50_000
 KINDS = {
@@ -140,24 +135,5 @@ def _partitions(cursor: Any) -> None:
     print(f"partitions, dropping one of {NEW:,} posts: {dropped:.1f} ms", flush=True)
 
 
-def main() -> None:
-    if binaries() is None:
-        print("SKIPPED: PostgreSQL is not installed")
-        return
-    with large.server() as environment:
-        for step in ("fill", "measure"):
-            command = [sys.executable, "-m", __spec__.name, step]
-            subprocess.run(command, env=environment, check=True)
-
-
 if __name__ == "__main__":
-    step = sys.argv[1:]
-    if step:
-        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sentiment_site.settings")
-        import_module("django").setup()
-    if step == ["fill"]:
-        large.fill()
-    elif step == ["measure"]:
-        measure()
-    else:
-        main()
+    large.run(__spec__.name, measure)
