@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import tempfile
+import zlib
+from functools import partial
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -22,6 +26,7 @@ from modeling.services.annotate import labelled_rows
 
 # Larger ones would keep the browser waiting: the command shows how far it is.
 MOST_BYTES = 10 * 1024 * 1024
+MOST_UNPACKED = 100 * 1024 * 1024
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 _NAME = "modeling_annotation"
 MEDIA_TYPES = {"csv": "text/csv", "jsonl": "application/x-ndjson"}
@@ -98,6 +103,21 @@ class LabelFiles(admin.ModelAdmin):
         )
 
 
+def _check_unpacked(path: Path) -> None:
+    """Raise LabelFileError where a small file unpacks to more than memory should hold."""
+    if path.suffix != ".gz":
+        return
+    try:
+        with gzip.open(path) as file:
+            size = sum(len(piece) for piece in islice(iter(partial(file.read, 1 << 20), b""), 101))
+    except (OSError, EOFError, zlib.error) as error:
+        raise label_files.LabelFileError(f"{path} cannot be read: {error}") from error
+    if size > MOST_UNPACKED:
+        raise label_files.LabelFileError(
+            f"{path} unpacks to over 100 MB: run `manage.py import_labels FILE` instead"
+        )
+
+
 def _import(
     file: UploadedFile, scheme: LabelScheme, text_column: str, label_column: str, **_: Any
 ) -> str:
@@ -108,6 +128,7 @@ def _import(
         with copy.open("wb") as target:
             target.writelines(file.chunks())
         try:
+            _check_unpacked(copy)
             rows = label_files.read(copy, text_column, label_column, labels)
         except label_files.LabelFileError as error:
             # The name that the person knows, not where the copy lies.

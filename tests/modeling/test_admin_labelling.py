@@ -174,6 +174,7 @@ def test_a_file_is_imported_once(boss: Client, scheme: LabelScheme) -> None:
         ("a.csv", b"words,label\nawful,negative\n", "a.csv, line 2: no column text"),
         ("a.csv", b"\xff\xfe", "a.csv is not UTF-8"),
         ("a.csv.gz", b"no gzip", "a.csv.gz cannot be read"),
+        ("a.csv.gz", gzip.compress(bytes(101 << 20)), "unpacks to over 100 MB"),
         ("a.xlsx", b"PK", "The name must end in"),
         ("a.csv", b"", "The submitted file is empty."),
         ("a.csv", b"x" * (10 * 1024 * 1024 + 1), "import_labels FILE"),
