@@ -82,8 +82,8 @@ def start(cursor: str, covered_until: datetime | None, now: datetime) -> Positio
 class Replay:
     """Judges by the times of what comes when everything missed has come.
 
-    A live event may overtake the replay: it is over when for `settle` seconds nothing old came
-    any more. On a connection that is quiet altogether, silence of `quiet` seconds tells.
+    A live event may overtake the replay: it is over when for `settle` seconds nothing but
+    new events came. On a connection that is quiet altogether, silence of `quiet` seconds tells.
     """
 
     def __init__(self, missed_since: datetime, now: datetime, settle: float, quiet: float) -> None:
@@ -93,13 +93,14 @@ class Replay:
         self._asked_at = now
         self._edge = micros(now - NOW)
         self._settle, self._quiet = settle, quiet
-        self._last_old = self._last_heard = 0.0
+        self._last_heard = 0.0
         self._first: int | None = None
-        self._seen_new = False
+        # Since when nothing but new things came; None while the last was old.
+        self._new_since: float | None = None
 
     def begin(self, now: float) -> None:
         """The connection stands: silence counts from here."""
-        self._last_old = self._last_heard = now
+        self._last_heard = now
 
     def is_old(self, moment: Moment) -> bool:
         """Whether an event is one of those that were missed."""
@@ -109,13 +110,14 @@ class Replay:
         self._first = moment.time_us if self._first is None else min(self._first, moment.time_us)
         self._last_heard = now
         if self.is_old(moment):
-            self._last_old, self._seen_new = now, False
-        else:
-            self._seen_new = True
+            self._new_since = None
+        elif self._new_since is None:
+            # Not from the last old one: a host slow to begin would look as if it had ended.
+            self._new_since = now
 
     def ends(self, now: float) -> bool:
         """Whether everything has come."""
-        has_settled = self._seen_new and now - self._last_old >= self._settle
+        has_settled = self._new_since is not None and now - self._new_since >= self._settle
         return has_settled or now - self._last_heard >= self._quiet
 
     def missing(self, is_filtered: bool) -> str:

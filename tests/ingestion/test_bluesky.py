@@ -21,7 +21,8 @@ from ingestion.exceptions import NetworkFault, NothingFollowed, SourceError, Una
 from ingestion.models import Stream
 from ingestion.sources import Resume
 from ingestion.sources.bluesky import BlueskySource
-from ingestion.sources.bluesky_resume import Position, micros
+from ingestion.sources.bluesky_payload import Moment
+from ingestion.sources.bluesky_resume import Position, Replay, micros
 from tests.jetstream import Jetstream, problem
 from tests.jetstream_events import ALICE, BOB
 
@@ -315,10 +316,25 @@ def test_a_live_post_that_overtakes_the_replay_does_not_end_it(
         bluesky.publish(f"cats {number}", at=start + timedelta(seconds=number))
     bluesky.publish("cats, live")
     bluesky.overtaking, bluesky.repeats, bluesky.pause = 1, 2, 0.02
+    # A busy machine pauses longer than the host does.
+    live.settle_seconds, live.quiet_seconds = 2, 2
     before, caught_up = until(open_stream(live, Resume(str(Position.at(start)))), CaughtUp)
     assert posts_of(before)[0] == "cats, live"
     assert posts_of(before)[-1] == "cats 9"
     assert caught_up.is_complete
+
+
+def test_a_host_slow_to_begin_its_replay_has_not_ended_it() -> None:
+    asked_at = datetime.now(UTC)
+    replay = Replay(asked_at - timedelta(minutes=10), asked_at, settle=1, quiet=60)
+    replay.begin(0)
+    replay.heard(Moment(micros(asked_at)), 30)
+    assert not replay.ends(30.5)
+    replay.heard(Moment(micros(asked_at - timedelta(minutes=9))), 30.6)
+    assert not replay.ends(32)
+    replay.heard(Moment(micros(asked_at)), 32)
+    replay.heard(Moment(micros(asked_at)), 33)
+    assert replay.ends(33)
 
 
 def test_the_cursor_in_the_middle_of_a_replay_is_the_replays(
@@ -329,6 +345,7 @@ def test_the_cursor_in_the_middle_of_a_replay_is_the_replays(
         bluesky.publish(f"cats {number}", at=start + timedelta(seconds=number))
     bluesky.publish("cats, live")
     bluesky.overtaking, bluesky.pause = 1, 0.05
+    live.settle_seconds, live.quiet_seconds = 2, 2
     events = open_stream(live, Resume(str(Position.at(start))))
     _, checkpoint = until(events, Checkpoint)
     position = Position.parse(checkpoint.cursor)
