@@ -4,7 +4,8 @@ Posts come from a stand-in of X, users ask through the proxy, and live pages are
 `--minutes`. Every half minute is noted what each service holds of memory, how many connections
 PostgreSQL has, how long users waited, and how far classification is behind. The table compares the
 second quarter of the time (the first is for warming up) with the last. Exit code 1 where memory or
-connections of a service grew by over a tenth and 20 MB, or posts are missing or there twice.
+connections of a service grew by over a tenth and 20 MB, posts are missing or there twice, or the
+live pages heard nothing. The model is the one that MODEL_NAME names, the offline one by default.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import json
 import signal
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ import psycopg2
 import websockets
 
 from deploy.stack import ROOT, Stack, StackError
-from tests.stack.chaos import RECOVER_SECONDS, base_model, follow, say, settle
+from tests.stack.chaos import RECOVER_SECONDS, follow, say, settle
 from tests.stack.load import Publisher, Users
 from tests.x_api import XApi
 
@@ -54,6 +54,8 @@ class Pages:
     def __init__(self, address: str, count: int) -> None:
         self.ticks = 0
         self._address = address.replace("http://", "ws://") + "/ws/live/"
+        # The site refuses sockets that no page of its own opened.
+        self._origin = websockets.Origin(address)
         self._count = count
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -70,7 +72,7 @@ class Pages:
 
     async def _watch(self) -> None:
         # Comes again by itself where a connection breaks.
-        async for socket in websockets.connect(self._address, max_size=None):
+        async for socket in websockets.connect(self._address, origin=self._origin, max_size=None):
             with suppress(websockets.ConnectionClosed):
                 async for message in socket:
                     self.ticks += json.loads(message)["type"] == "tick"
@@ -164,12 +166,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        with tempfile.TemporaryDirectory() as base, XApi() as api:
-            environment = {
-                **api.environment,
-                "API_REQUIRE_AUTH": "0",
-                "MODEL_NAME": base_model(base),
-            }
+        with XApi() as api:
+            environment = {**api.environment, "API_REQUIRE_AUTH": "0"}
             folder = options.folder.resolve()
             with Stack(folder, port=8800, environment=environment, say=say) as stack:
                 follow(stack)
@@ -217,6 +215,8 @@ def endure(stack: Stack, api: XApi, options: argparse.Namespace) -> str | int:
     )
     if stored is None or not stored.is_whole():
         return "posts are missing, unclassified or there twice"
+    if options.pages and not pages.ticks:
+        return "the live pages heard nothing"
     return f"grew: {', '.join(grown)}" if grown else 0
 
 
