@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import connection
 from django.db.models import Count
 from django.utils import timezone
 
@@ -27,6 +28,27 @@ _KEPT_UP = (
     Connection.Status.IDLE,
     Connection.Status.WAITING,
 )
+
+MOST_LANGUAGES = 100
+# From one language to the next by the index: as many steps as languages, however many posts.
+_LANGUAGES = """
+    WITH RECURSIVE found (lang, place) AS (
+        SELECT MIN(lang), 1 FROM ingestion_post
+        UNION ALL
+        SELECT (SELECT MIN(post.lang) FROM ingestion_post AS post
+                WHERE post.lang > found.lang), place + 1
+        FROM found WHERE lang IS NOT NULL AND place < %s
+    )
+    SELECT lang FROM found WHERE lang IS NOT NULL ORDER BY place
+"""
+
+
+def languages() -> list[str]:
+    """The languages of stored posts in their order, `MOST_LANGUAGES` at most; "" where of some
+    none is known."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LANGUAGES, [MOST_LANGUAGES])
+        return [lang for (lang,) in cursor.fetchall()]
 
 
 @dataclass(frozen=True)

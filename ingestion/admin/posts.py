@@ -15,6 +15,7 @@ from django.utils.text import Truncator
 
 from ingestion.admin.base import ReadOnly
 from ingestion.models import Post, PostQuerySet
+from ingestion.selectors import languages
 
 EXCERPT = 110
 
@@ -32,6 +33,11 @@ class BoundedPaginator(Paginator):
 
 class LanguageFilter(admin.AllValuesFieldListFilter):
     """The languages there are; of some posts none is known."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Django's own question would read every post.
+        self.lookup_choices = languages()
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         for choice in super().choices(changelist):
@@ -55,6 +61,8 @@ class PostAdmin(ReadOnly):
     search_help_text = "Words of the post, or @ and an author's whole name."
     paginator = BoundedPaginator
     show_full_result_count = False
+    # Counts beside the filters would read every post, too.
+    show_facets = admin.ShowFacets.NEVER
     list_per_page = 50
     readonly_fields = [
         "text",

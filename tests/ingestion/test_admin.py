@@ -1,15 +1,18 @@
 """The admin's pages of streams, posts and connections."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
+from ingestion import selectors
 from ingestion.admin.posts import BoundedPaginator
 from ingestion.events import malformed
 from ingestion.models import Connection, DeadLetter, Gap, Post, Stream
@@ -56,6 +59,37 @@ def test_posts_are_found_by_their_author_and_counted_to_a_bound(
     assert "3 posts" in boss.get(page("post"), {"q": "@ada"}).text
     monkeypatch.setattr(BoundedPaginator, "MOST", 2)
     assert "2 posts" in boss.get(page("post")).text
+
+
+def test_posts_are_filtered_by_the_languages_there_are(boss: Client) -> None:
+    for lang in ("pt", "de", "", "de", "en"):
+        store([incoming(text=f"in {lang or 'no language'}", lang=lang)])
+    answer = boss.get(page("post"), {"lang": "de"})
+    by_language = next(f for f in answer.context["cl"].filter_specs if f.title == "lang")
+    offered = [c["display"] for c in by_language.choices(answer.context["cl"])]
+    assert offered == ["All", "not known", "de", "en", "pt"]
+    assert "in de" in answer.text and "in pt" not in answer.text
+    assert "in no language" in boss.get(page("post"), {"lang": ""}).text
+
+
+def test_languages_are_found_by_the_index_alone_and_bounded(
+    django_assert_num_queries: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert selectors.languages() == []
+    store([incoming(lang=lang) for lang in ("pt", "de", "", "de", "en") for _ in range(20)])
+    with django_assert_num_queries(1) as asked:
+        assert selectors.languages() == ["", "de", "en", "pt"]
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            # It reads so small a table whole, unless it is asked not to.
+            cursor.execute("SET LOCAL enable_seqscan = off")
+        explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
+        cursor.execute(f"{explain} {asked[0]['sql']}")
+        plan = "\n".join(str(row[-1]) for row in cursor.fetchall())
+    assert "post_lang_newest" in plan
+    assert not re.search(r"(SCAN|Seq Scan on) (ingestion_)?post\b", plan), plan
+    monkeypatch.setattr(selectors, "MOST_LANGUAGES", 3)
+    assert selectors.languages() == ["", "de", "en"]
 
 
 def test_what_the_program_writes_cannot_be_edited(boss: Client) -> None:
