@@ -25,5 +25,8 @@ def test_a_browser_in_germany_reads_german(live_site: str, champion: ModelVersio
             assert english not in text
         assert shown.inner_text("#net") == "−1,00"
         assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        choices = shown.locator(".foot button")
+        boxes = [choices.nth(number).bounding_box() for number in range(choices.count())]
+        assert [box["height"] for box in boxes] == [32, 32], "as high as the page's other controls"
 
     in_browser(live_site, visit, locale="de-DE", viewport=PHONE)
