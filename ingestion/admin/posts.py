@@ -37,7 +37,7 @@ class LanguageFilter(admin.AllValuesFieldListFilter):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Django's own question would read every post.
-        self.lookup_choices = languages()
+        self.lookup_choices: Any = languages()
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         for choice in super().choices(changelist):
