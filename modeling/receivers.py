@@ -3,7 +3,7 @@
 from typing import Any
 
 from modeling import tasks
-from modeling.services import provenance
+from modeling.services import annotate, provenance
 
 
 def classify_new_posts(post_ids: list[int], **kwargs: Any) -> None:
@@ -13,3 +13,4 @@ def classify_new_posts(post_ids: list[int], **kwargs: Any) -> None:
 def note_forgotten_posts(post_ids: list[int], reason: str, **kwargs: Any) -> None:
     if reason == "deleted":
         provenance.note_forgotten(post_ids)
+        annotate.forget_notes(post_ids)

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 
 from ingestion.models import Post
 from modeling.models import Category, LabelScheme
-from modeling.services.annotate import annotate, flag, skip, take_up, undo
+from modeling.services.annotate import LONGEST_NOTE, annotate, flag, skip, take_up, undo
 
 MOST_ACTIONS = 50
 # What one can hold, and what still waits to be saved.
@@ -27,12 +27,14 @@ class Malformed(Exception):
 
 @dataclass(frozen=True)
 class Action:
-    """`category` is a key, of labels and what takes them back; `seconds` is how long it took."""
+    """`category` is a key, of labels and what takes them back; `seconds` is how long it took;
+    `note` says what is wrong with a flagged post."""
 
     do: str
     post: int
     category: str = ""
     seconds: float | None = None
+    note: str = ""
 
 
 def read_body(body: bytes) -> dict[str, Any]:
@@ -72,7 +74,10 @@ def _action(given: Any) -> Action:
         raise Malformed("`category` must be the key of a category.")
     if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float)):
         raise Malformed("`seconds` must be a number.")
-    return Action(given["do"], post, category or "", seconds)
+    note = given.get("note") or ""
+    if not isinstance(note, str) or len(note) > LONGEST_NOTE:
+        raise Malformed(f"`note` must be a text of at most {LONGEST_NOTE} characters.")
+    return Action(given["do"], post, category or "", seconds, note)
 
 
 def _is_id(value: Any) -> bool:
@@ -114,6 +119,6 @@ def _perform(
         case "skip":
             skip(post, scheme, annotator=annotator, seconds=action.seconds)
         case "flag":
-            flag(post, scheme, annotator=annotator, seconds=action.seconds)
+            flag(post, scheme, annotator=annotator, seconds=action.seconds, note=action.note)
         case "take_up":
             take_up(post, scheme, annotator=annotator)

@@ -13,6 +13,7 @@ from dashboard.labelling.access import for_annotating_scripts, for_annotators, p
 from dashboard.labelling.actions import Malformed, perform, read_actions, read_body, read_ids
 from modeling.models import LabelScheme
 from modeling.services import queue, review
+from modeling.services.annotate import LONGEST_NOTE
 
 BATCH = 10
 
@@ -38,6 +39,7 @@ def page(request: HttpRequest, annotator: User) -> HttpResponse:
         "schemes": list(LabelScheme.objects.all()),
         "categories": categories,
         "is_labelling": True,
+        "longest_note": LONGEST_NOTE,
         "page": {
             "user": annotator.pk,
             "scheme": scheme.key,

@@ -76,6 +76,13 @@ class Assignment(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField(help_text="Until when an unanswered seat is kept.")
     finished_at = models.DateTimeField(null=True, blank=True)
+    note = models.CharField(
+        max_length=200,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="What the person found wrong with a flagged post.",
+    )
 
     objects = AssignmentQuerySet.as_manager()
 

@@ -15,6 +15,7 @@ from modeling.models import Annotation, Assignment, Category, LabelScheme
 
 # Who has thought longer than this was away from the desk.
 LONGEST_SECONDS = 3600.0
+LONGEST_NOTE = 200
 # A skipped seat may be another's by now: who comes back to the post sits beside it.
 _SEAT = models.Case(
     models.When(status=Assignment.Status.SKIPPED, then=models.Value(None)),
@@ -115,9 +116,24 @@ def skip(post: Post, scheme: LabelScheme, *, annotator: User, seconds: float | N
     _set_aside(post, scheme, annotator, _answer(Assignment.Status.SKIPPED, seconds))
 
 
-def flag(post: Post, scheme: LabelScheme, *, annotator: User, seconds: float | None = None) -> None:
-    """Something is wrong with this post: it is listed for review, and offered to nobody."""
-    _set_aside(post, scheme, annotator, _answer(Assignment.Status.FLAGGED, seconds))
+@transaction.atomic
+def flag(
+    post: Post,
+    scheme: LabelScheme,
+    *,
+    annotator: User,
+    seconds: float | None = None,
+    note: str = "",
+) -> None:
+    """Something is wrong with this post: it is listed for review, and offered to nobody.
+
+    `note` says what, on one line; it is cut where it is too long to keep.
+    """
+    # A deletion comes wholly before this, or finds the note.
+    still = Post.objects.visible().select_for_update().only("pk").filter(pk=post.pk).first()
+    said = " ".join(note.replace("\x00", "").split())[:LONGEST_NOTE] if still else ""
+    answer = {**_answer(Assignment.Status.FLAGGED, seconds), "note": said}
+    _set_aside(post, scheme, annotator, answer)
 
 
 @transaction.atomic
@@ -131,6 +147,11 @@ def unflag(post: Post, scheme: LabelScheme) -> int:
     """Settle a flagged post: the flags count as skips; how many there were."""
     flags = Assignment.objects.filter(post=post, scheme=scheme, status=Assignment.Status.FLAGGED)
     return flags.update(status=Assignment.Status.SKIPPED)
+
+
+def forget_notes(post_ids: Sequence[int]) -> None:
+    """Notes may quote what they are about: they go with posts that are deleted."""
+    Assignment.objects.filter(post_id__in=post_ids).exclude(note="").update(note="")
 
 
 def _set_aside(post: Post, scheme: LabelScheme, annotator: User, answer: dict[str, object]) -> None:
@@ -162,6 +183,7 @@ def _reopen(post: Post, scheme_id: int, annotator: User, status: str) -> bool:
         return False
     assignment.status = Assignment.Status.OPEN
     assignment.finished_at = assignment.seconds = None
+    assignment.note = ""
     now = timezone.now()
     assignment.expires_at = max(assignment.expires_at, now)
     try:

@@ -30,6 +30,8 @@ const state = {
   problems: [],
 };
 let shownAt = performance.now();
+// While one writes what is wrong with the post: how long it was looked at until then.
+let looked = null;
 let fetching = false;
 let askAgain;
 
@@ -81,8 +83,16 @@ function now() {
   return state.labelled.length < 5 || span < 15000 ? null : (state.labelled.length / span) * 3600000;
 }
 
+// Whatever else one does with the post, or with another: it is not flagged.
+function closeNote() {
+  looked = null;
+  if (byId("odd").contains(document.activeElement)) byId("text").focus();
+  byId("odd").hidden = true;
+}
+
 function show() {
   shownAt = performance.now();
+  closeNote();
   render();
 }
 
@@ -114,10 +124,10 @@ async function fetchMore() {
 
 // ---- what a person does
 
-function answer(what, category) {
+function answer(what, category, note = "") {
   const item = current();
   if (!item) return;
-  const seconds = Math.round((performance.now() - shownAt) / 100) / 10;
+  const seconds = Math.round((looked ?? performance.now() - shownAt) / 100) / 10;
   const looksBack = state.place !== null;
   if (looksBack && what === "skip") return back();
   const before = looksBack ? state.past[state.place] : null;
@@ -133,9 +143,24 @@ function answer(what, category) {
     state.here += 1;
     state.labelled.push(Date.now());
   }
-  outbox.add({ do: what, post: item.post, id: item.id, category, seconds: looksBack ? null : seconds });
+  outbox.add({ do: what, post: item.post, id: item.id, category, seconds: looksBack ? null : seconds, note });
   back();
   if (state.queue.length < FETCH_BELOW) fetchMore();
+}
+
+// The post stays until one has written what is wrong with it, or will not say.
+function askForNote() {
+  if (!current()) return;
+  if (byId("odd").hidden) {
+    looked = performance.now() - shownAt;
+    byId("note").value = "";
+    byId("odd").hidden = false;
+  }
+  byId("note").focus();
+}
+
+function flag(note) {
+  answer("flag", undefined, note.trim());
 }
 
 function undo() {
@@ -188,7 +213,7 @@ keysOn.addEventListener("change", () => localStorage.setItem("label-keys", keysO
 
 const KEYS = {
   u: undo,
-  f: () => answer("flag"),
+  f: askForNote,
   j: () => look(1),
   k: () => look(-1),
   m: toggleOpinion,
@@ -227,9 +252,19 @@ function pressed(id, action) {
 }
 pressed("skip", () => answer("skip"));
 pressed("undo", undo);
-pressed("flag", () => answer("flag"));
+pressed("flag", askForNote);
 pressed("suggest", toggleOpinion);
 pressed("help", () => help.showModal());
+byId("odd").addEventListener("submit", (event) => {
+  event.preventDefault();
+  flag(byId("note").value);
+});
+byId("odd").addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || event.isComposing) return;
+  event.preventDefault();
+  flag("");
+});
+byId("no-note").addEventListener("click", () => flag(""));
 byId("choices").addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;

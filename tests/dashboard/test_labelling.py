@@ -155,6 +155,20 @@ def test_labels_skips_flags_and_undo_are_saved(desk: Client, ann: User) -> None:
     assert Assignment.objects.waiting().count() == 2
 
 
+def test_the_note_of_a_flag_is_shown_in_review_and_goes_with_the_flag(
+    desk: Client, bob: User, scheme: LabelScheme
+) -> None:
+    post = judged("odd")
+    note = "two\n languages, <i>both</i>\x00 "
+    assert act(desk, do="flag", post=post.pk, note=note)["saved"]
+    page = desk.get("/label/review/").content.decode()
+    assert "“two languages, &lt;i&gt;both&lt;/i&gt;”" in page
+    act(desk, do="take_up", post=post.pk)
+    act(desk, do="flag", post=post.pk)
+    assert Assignment.objects.get().note == ""
+    assert "“" not in desk.get("/label/review/").content.decode()
+
+
 def test_an_answer_that_is_sent_twice_counts_once(desk: Client) -> None:
     post = judged("one")
     for _ in range(2):
@@ -191,6 +205,8 @@ def test_what_cannot_be_saved_is_said_and_the_rest_is_saved(desk: Client) -> Non
         {"actions": [{"do": "label", "post": 2**70, "category": "positive"}]},
         {"actions": [{"do": "label", "post": 1, "category": None}]},
         {"actions": [{"do": "skip", "post": 1, "seconds": "long"}]},
+        {"actions": [{"do": "flag", "post": 1, "note": ["spam"]}]},
+        {"actions": [{"do": "flag", "post": 1, "note": "x" * 201}]},
     ],
 )
 def test_malformed_actions_are_refused_in_words(desk: Client, body: Any) -> None:

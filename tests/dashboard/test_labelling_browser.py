@@ -131,15 +131,28 @@ def test_twenty_posts_are_labelled_by_keyboard_alone(live_site: str) -> None:
         page.keyboard.press(" ")
         flagged = current(page)
         page.keyboard.press("f")
+        assert current(page) == flagged
+        page.keyboard.type("1 is no category of <b>mine</b>")
+        page.keyboard.press("Enter")
+        unclear = current(page)
+        page.keyboard.press("f")
+        page.keyboard.type("thought better of it")
+        page.keyboard.press("Escape")
+        decided = current(page)
+        page.keyboard.press("f")
+        page.click("#skip")
         saved(page)
         assert labels() == expected
-        states: dict[str, str] = {}
-        aside(lambda: states.update(Assignment.objects.values_list("post__text", "status")))
-        assert (states[skipped], states[flagged]) == ("skipped", "flagged")
+        states: dict[str, tuple[str, str]] = {}
+        rows = Assignment.objects.values_list("post__text", "status", "note")
+        aside(lambda: states.update({text: (status, note) for text, status, note in rows}))
+        assert states[flagged] == ("flagged", "1 is no category of <b>mine</b>")
+        assert states[unclear] == ("flagged", "")
+        assert states[skipped] == states[decided] == ("skipped", "")
         assert page.inner_text("#here") == "20" and page.inner_text("#day") == "20"
         # To an earlier post and back, and another label for it.
-        last = page.inner_text("#past li:nth-child(3) .line")
-        for _ in range(3):
+        last = page.inner_text("#past li:nth-child(5) .line")
+        for _ in range(5):
             page.keyboard.press("j")
         assert current(page) == last
         page.keyboard.press("k")

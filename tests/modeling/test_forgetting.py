@@ -14,7 +14,14 @@ from pytest_django.fixtures import Settings
 from ingestion.models import Post
 from ingestion.services import forget, store
 from modeling import selectors
-from modeling.models import Annotation, LabelScheme, ModelVersion, Prediction, TrainingPost
+from modeling.models import (
+    Annotation,
+    Assignment,
+    LabelScheme,
+    ModelVersion,
+    Prediction,
+    TrainingPost,
+)
 from modeling.services import annotate, classify, dataset, provenance, quality, retrain, train
 from tests.ingestion.factories import incoming
 from tests.modeling.threads import at_once
@@ -32,6 +39,19 @@ def test_what_a_deleted_post_was_labelled_is_learned_no_more(labelled: LabelSche
     assert gone.text not in texts and "" not in texts
     assert before.digest != after.digest
     assert gone.pk not in {row["id"] for row in annotate.labelled_rows(labelled)}
+
+
+def test_what_was_noted_of_a_deleted_post_goes_with_it(own_scheme: LabelScheme) -> None:
+    ann = User.objects.create_user("ann")
+    store([incoming(external_id="1"), incoming(external_id="2")])
+    gone, stays = Post.objects.order_by("pk")
+    for post in (gone, stays):
+        annotate.flag(post, own_scheme, annotator=ann, note="quotes its text")
+    forget("x", ["1"])
+    notes = dict(Assignment.objects.values_list("post_id", "note"))
+    assert notes == {gone.pk: "", stays.pk: "quotes its text"}
+    annotate.flag(gone, own_scheme, annotator=ann, note="written while it went")
+    assert Assignment.objects.get(post=gone).note == ""
 
 
 def test_the_label_of_an_earlier_version_stays_with_its_text(own_scheme: LabelScheme) -> None:
