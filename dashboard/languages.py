@@ -26,6 +26,11 @@ def per_cent(share: float, digits: int = 0) -> str:
     return pgettext("share", "%(number)s%%") % {"number": number(100 * share, digits)}
 
 
+def per_cent_sign() -> str:
+    """What stands behind a number of per cent, for charts that write the number themselves."""
+    return per_cent(0).removeprefix(number(0))
+
+
 YEAR = 365 * 24 * 3600
 
 

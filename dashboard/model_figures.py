@@ -1,7 +1,7 @@
 """The model's figures as Plotly figures: rows in, figure out; no queries.
 
 Colours are named in `meta` after the page's custom properties: the browser fills them in, for the
-light and the dark theme.
+light and the dark theme. Words are in the page's language; the browser brings its decimal sign.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
+from django.utils.translation import gettext, ngettext, pgettext
+
+from dashboard.languages import number, per_cent, per_cent_sign
 
 Figure = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
@@ -19,7 +22,7 @@ def confusion(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Figure:
     """Counts, coloured by the share of their true category; the first category on top."""
     shares = [[count / (sum(row) or 1) for count in row] for row in counts]
     texts = [
-        [f"{count:,}<br>{share:.0%}" for count, share in zip(row, part, strict=True)]
+        [f"{number(count)}<br>{per_cent(share)}" for count, share in zip(row, part, strict=True)]
         for row, part in zip(counts, shares, strict=True)
     ]
     figure = go.Figure(
@@ -34,14 +37,25 @@ def confusion(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Figure:
             showscale=False,
             xgap=2,
             ygap=2,
-            hovertemplate="truly %{y}, given %{x}: %{text}<extra></extra>",
+            hovertemplate=_hover(
+                gettext("truly %(truth)s, given %(said)s: %(count)s"),
+                {"truth": "%{y}", "said": "%{x}", "count": "%{text}"},
+            ),
             meta={"scale": "heat"},
         )
     )
     return _plain(
         figure,
-        xaxis={"title": {"text": "given by the model"}, "type": "category", "side": "bottom"},
-        yaxis={"title": {"text": "truly"}, "type": "category", "autorange": "reversed"},
+        xaxis={
+            "title": {"text": gettext("given by the model")},
+            "type": "category",
+            "side": "bottom",
+        },
+        yaxis={
+            "title": {"text": pgettext("axis", "truly")},
+            "type": "category",
+            "autorange": "reversed",
+        },
         margin={"l": 90, "r": 8, "t": 8, "b": 56},
         hovermode="closest",
     )
@@ -54,31 +68,44 @@ def calibration(curves: Mapping[str, Rows]) -> Figure:
             x=[0, 1],
             y=[0, 1],
             mode="lines",
-            name="confidence = share right",
+            name=gettext("confidence = share right"),
             line={"dash": "dot", "width": 1},
             hoverinfo="skip",
             meta={"color": "soft"},
         )
+    )
+    hover = _hover(
+        gettext("%(confidence)s sure, %(accuracy)s right, %(posts)s"),
+        {"confidence": "%{customdata[0]}", "accuracy": "%{customdata[1]}", "posts": "%{text}"},
     )
     for place, (name, bins) in enumerate(curves.items()):
         figure.add_trace(
             go.Scatter(
                 x=[item["confidence"] for item in bins],
                 y=[item["accuracy"] for item in bins],
-                text=[f"{item['count']:,} posts" for item in bins],
+                text=[_posts(item["count"]) for item in bins],
+                customdata=[
+                    [per_cent(item["confidence"]), per_cent(item["accuracy"])] for item in bins
+                ],
                 mode="lines+markers",
                 name=name,
                 line={"dash": "solid" if not place else "dash", "width": 2},
                 marker={"size": 9, "symbol": "circle" if not place else "square"},
-                hovertemplate="%{x:.0%} sure, %{y:.0%} right, %{text}<extra></extra>",
+                hovertemplate=hover,
                 meta={"color": "side-b" if place else "side-a"},
             )
         )
-    percent = {"range": [0, 1.03], "tickformat": ".0%", "zeroline": False}
+    ticks = [0, 0.2, 0.4, 0.6, 0.8, 1]
+    percent = {
+        "range": [0, 1.03],
+        "tickvals": ticks,
+        "ticktext": [per_cent(tick) for tick in ticks],
+        "zeroline": False,
+    }
     return _plain(
         figure,
-        xaxis={**percent, "title": {"text": "confidence"}},
-        yaxis={**percent, "title": {"text": "share right"}},
+        xaxis={**percent, "title": {"text": gettext("confidence")}},
+        yaxis={**percent, "title": {"text": gettext("share right")}},
         margin={"l": 60, "r": 12, "t": 8, "b": 48},
         hovermode="closest",
         showlegend=len(curves) > 1,
@@ -102,14 +129,16 @@ def versions(numbers: Sequence[int], rows: Rows) -> Figure:
             },
             mode="markers",
             marker={"size": 10},
-            hovertemplate="version %{x}: %{y:.3f}<extra></extra>",
+            hovertemplate=_hover(
+                gettext("version %(version)s: %(value)s"), {"version": "%{x}", "value": "%{y:.3f}"}
+            ),
             meta={"color": "accent"},
         )
     )
     return _plain(
         figure,
-        xaxis={"title": {"text": "version"}, "type": "category"},
-        yaxis={"title": {"text": "macro recall"}, "tickformat": ".2f", "nticks": 5},
+        xaxis={"title": {"text": pgettext("axis", "version")}, "type": "category"},
+        yaxis={"title": {"text": gettext("macro recall")}, "tickformat": ".2f", "nticks": 5},
         margin={"l": 60, "r": 12, "t": 8, "b": 48},
         hovermode="closest",
     )
@@ -135,32 +164,44 @@ def history(epochs: Rows, losses: Sequence[Sequence[float]] = ()) -> Figure:
             go.Scatter(
                 x=[point[0] for point in curve],
                 y=[point[1] for point in curve],
-                name="training loss",
+                name=gettext("training loss"),
                 mode="lines" if losses else "lines+markers",
                 line={"width": 2},
                 marker={"size": 8},
-                hovertemplate="epoch %{x:.2f}: loss %{y:.3f}<extra></extra>",
+                hovertemplate=_hover(
+                    gettext("epoch %(epoch)s: loss %(loss)s"),
+                    {"epoch": "%{x:.2f}", "loss": "%{y:.3f}"},
+                ),
                 meta={"color": "side-a"},
             ),
             go.Scatter(
                 x=numbers,
                 y=[entry.get("macro_recall") for entry in epochs],
-                name="macro recall on validation posts",
+                name=gettext("macro recall on validation posts"),
                 mode="lines+markers",
                 line={"width": 2, "dash": "dash"},
                 marker={"size": 8, "symbol": "square"},
                 yaxis="y2",
-                hovertemplate="macro recall %{y:.3f}<extra></extra>",
+                hovertemplate=_hover(gettext("macro recall %(value)s"), {"value": "%{y:.3f}"}),
                 meta={"color": "side-b"},
             ),
         ]
     )
     return _plain(
         figure,
-        xaxis={"title": {"text": "epoch"}, "dtick": max(1, len(epochs) // 8), "zeroline": False},
-        yaxis={"title": {"text": "loss"}, "rangemode": "tozero", "nticks": 5, "zeroline": False},
+        xaxis={
+            "title": {"text": pgettext("axis", "epoch")},
+            "dtick": max(1, len(epochs) // 8),
+            "zeroline": False,
+        },
+        yaxis={
+            "title": {"text": pgettext("axis", "loss")},
+            "rangemode": "tozero",
+            "nticks": 5,
+            "zeroline": False,
+        },
         yaxis2={
-            "title": {"text": "macro recall"},
+            "title": {"text": gettext("macro recall")},
             "overlaying": "y",
             "side": "right",
             "showgrid": False,
@@ -179,8 +220,8 @@ def drift(rows: Sequence[tuple[str, float, bool]]) -> Figure:
     ordered = list(reversed(rows))
     figure = go.Figure()
     for is_drift, name, color in (
-        (False, "within", "neutral-fill"),
-        (True, "drift", "negative-fill"),
+        (False, pgettext("drift", "within"), "neutral-fill"),
+        (True, pgettext("report", "drift"), "negative-fill"),
     ):
         chosen = [row for row in ordered if row[2] is is_drift]
         figure.add_trace(
@@ -190,13 +231,20 @@ def drift(rows: Sequence[tuple[str, float, bool]]) -> Figure:
                 orientation="h",
                 name=name,
                 marker={"pattern": {"shape": "/" if is_drift else ""}},
-                hovertemplate="%{y}: %{x:.2f} times its threshold<extra></extra>",
+                hovertemplate=_hover(
+                    gettext("%(statistic)s: %(times)s times its threshold"),
+                    {"statistic": "%{y}", "times": "%{x:.2f}"},
+                ),
                 meta={"color": color},
             )
         )
     return _plain(
         figure,
-        xaxis={"title": {"text": "times its threshold"}, "rangemode": "tozero", "nticks": 6},
+        xaxis={
+            "title": {"text": gettext("times its threshold")},
+            "rangemode": "tozero",
+            "nticks": 6,
+        },
         yaxis={
             "type": "category",
             "automargin": True,
@@ -211,27 +259,37 @@ def drift(rows: Sequence[tuple[str, float, bool]]) -> Figure:
 
 
 def shares(names: Sequence[str], before: Sequence[float | None], now: Sequence[float]) -> Figure:
-    """Each category's share in the reference and now."""
+    """Each category's share in the reference and now, in per cent."""
+    sign = per_cent_sign()
     figure = go.Figure(
         [
             go.Bar(
                 x=list(names),
-                y=list(values),
+                y=[_of_hundred(value) for value in values],
                 name=name,
                 marker={"pattern": {"shape": pattern}},
-                hovertemplate="%{x} " + name + ": %{y:.0%}<extra></extra>",
+                hovertemplate=_hover(
+                    gettext("%(category)s %(when)s: %(share)s"),
+                    {"category": "%{x}", "when": name, "share": "%{y:.0f}" + sign},
+                ),
                 meta={"color": color},
             )
             for name, values, color, pattern in (
-                ("at training", before, "neutral-fill", "/"),
-                ("now", now, "accent", ""),
+                (gettext("at training"), before, "neutral-fill", "/"),
+                (gettext("now"), now, "accent", ""),
             )
         ]
     )
     return _plain(
         figure,
         xaxis={"type": "category"},
-        yaxis={"tickformat": ".0%", "rangemode": "tozero", "nticks": 5, "zeroline": False},
+        yaxis={
+            "tickformat": ".0f",
+            "ticksuffix": sign,
+            "rangemode": "tozero",
+            "nticks": 5,
+            "zeroline": False,
+        },
         margin={"l": 48, "r": 8, "t": 8, "b": 32},
         barmode="group",
         showlegend=True,
@@ -239,36 +297,41 @@ def shares(names: Sequence[str], before: Sequence[float | None], now: Sequence[f
 
 
 def accuracies(moments: Sequence[str], estimated: Rows, true: Sequence[float | None]) -> Figure:
-    """Estimated accuracy with its interval and the true one, by the end of each report's window;
-    oldest first."""
+    """Estimated accuracy with its interval and the true one, in per cent, by the end of each
+    report's window; oldest first."""
+    sign = per_cent_sign()
     figure = go.Figure(
         [
             go.Scatter(
                 x=list(moments),
-                y=[row["value"] for row in estimated],
+                y=[_of_hundred(row["value"]) for row in estimated],
                 error_y={
                     "type": "data",
                     "symmetric": False,
-                    "array": [0.0 if row["value"] is None else _above(row) for row in estimated],
+                    "array": [
+                        0.0 if row["value"] is None else 100 * _above(row) for row in estimated
+                    ],
                     "arrayminus": [
-                        0.0 if row["value"] is None else _below(row) for row in estimated
+                        0.0 if row["value"] is None else 100 * _below(row) for row in estimated
                     ],
                     "thickness": 1,
                     "width": 3,
                 },
                 mode="markers",
-                name="estimated",
+                name=gettext("estimated"),
                 marker={"size": 7},
-                hovertemplate="estimated %{y:.1%}<extra></extra>",
+                hovertemplate=_hover(
+                    gettext("estimated %(accuracy)s"), {"accuracy": "%{y:.1f}" + sign}
+                ),
                 meta={"color": "side-a"},
             ),
             go.Scatter(
                 x=list(moments),
-                y=list(true),
+                y=[_of_hundred(value) for value in true],
                 mode="markers",
-                name="true, of labelled posts",
+                name=gettext("true, of labelled posts"),
                 marker={"size": 9, "symbol": "square"},
-                hovertemplate="true %{y:.1%}<extra></extra>",
+                hovertemplate=_hover(gettext("true %(accuracy)s"), {"accuracy": "%{y:.1f}" + sign}),
                 meta={"color": "side-b"},
             ),
         ]
@@ -276,11 +339,24 @@ def accuracies(moments: Sequence[str], estimated: Rows, true: Sequence[float | N
     return _plain(
         figure,
         xaxis={"type": "date"},
-        yaxis={"tickformat": ".0%", "nticks": 5, "zeroline": False},
+        yaxis={"tickformat": ".0f", "ticksuffix": sign, "nticks": 5, "zeroline": False},
         margin={"l": 52, "r": 12, "t": 8, "b": 40},
         hovermode="closest",
         showlegend=True,
     )
+
+
+def _posts(count: int) -> str:
+    return ngettext("%(posts)s post", "%(posts)s posts", count) % {"posts": number(count)}
+
+
+def _of_hundred(share: float | None) -> float | None:
+    return None if share is None else round(100 * share, 6)
+
+
+def _hover(text: str, parts: Mapping[str, str]) -> str:
+    """A sentence with Plotly's placeholders put in, and no name beside it."""
+    return text % parts + "<extra></extra>"
 
 
 def _plain(figure: go.Figure, **layout: Any) -> Figure:

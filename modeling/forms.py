@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 
 class PromoteForm(forms.Form):
@@ -12,13 +14,13 @@ class PromoteForm(forms.Form):
 
     reason = forms.CharField(required=False, max_length=400, widget=forms.TextInput({"size": 80}))
     override = forms.BooleanField(
-        required=False, label="Promote it even if the gate refuses it (say why above)"
+        required=False, label=_("Promote it even if the gate refuses it (say why above)")
     )
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         if data.get("override") and not data.get("reason"):
-            self.add_error("reason", "Say why the gate is overridden.")
+            self.add_error("reason", gettext("Say why the gate is overridden."))
         return data
 
 

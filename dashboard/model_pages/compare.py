@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods
 
 from dashboard import model_figures
 from dashboard.model_pages import selectors, tables
+from dashboard.model_pages import words as told
 from dashboard.model_pages.access import for_watchers, may_promote, scheme_of
 from dashboard.model_pages.versions import found_or_404, shared
 from modeling.exceptions import ModelingError
@@ -65,7 +66,7 @@ def _side_by_side(scheme: LabelScheme, first: ModelVersion, second: ModelVersion
     names = tables.category_names(list(scheme.categories.all()))
     judged = tables.test_of(first), tables.test_of(second)
     matrices = [tables.confusion(version, names) for version in (first, second)]
-    curves = {f"version {v.version}": calibration_of(v) for v in (first, second)}
+    curves = {told.version_name(v.version): calibration_of(v) for v in (first, second)}
     held = _held_against(first, second)
     return {
         "names": names,
@@ -98,15 +99,15 @@ def _held_against(first: ModelVersion, second: ModelVersion) -> ModelVersion | N
 
 def _on_posts(request: HttpRequest, first: ModelVersion, second: ModelVersion) -> dict[str, Any]:
     """Posts on which they differ: by stored predictions, or judged just now."""
-    told: dict[str, Any] = {"sample": compare.SAMPLE, "judged_now": False}
+    context: dict[str, Any] = {"sample": compare.SAMPLE, "judged_now": False}
     if request.method == "POST":
         if not may_promote(request.user):
             raise PermissionDenied("Judging anew takes the permission to change versions.")
         try:
-            told["posts"] = compare.judge_newest(first, second)
-            told["judged_now"] = True
+            context["posts"] = compare.judge_newest(first, second)
+            context["judged_now"] = True
         except (ModelingError, ArtifactError) as error:
-            told["problem"] = str(error)
-    if "posts" not in told:
-        told["posts"] = compare.stored_judgements(first, second)
-    return told
+            context["problem"] = str(error)
+    if "posts" not in context:
+        context["posts"] = compare.stored_judgements(first, second)
+    return context

@@ -8,11 +8,14 @@ from django import forms
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods
 
 from dashboard.model_pages import selectors, tables
 from dashboard.model_pages.access import for_promoters, scheme_of, who
 from dashboard.model_pages.versions import found_or_404, shared
+from dashboard.model_pages.words import english, filled
 from modeling.exceptions import GateRefused, ModelingError
 from modeling.forms import PromoteForm, RollbackForm
 from modeling.ml.artifact import ArtifactError
@@ -20,7 +23,7 @@ from modeling.models import LabelScheme, ModelVersion
 from modeling.services import gate
 from modeling.services.promote import promote, rollback
 
-CHANGED = (
+CHANGED = _(
     "Another version has become the champion since this page was opened: look again at what "
     "will change."
 )
@@ -42,12 +45,16 @@ def promote_page(request: HttpRequest, number: int) -> HttpResponse:
             entry = promote(version, **who(request), **form.cleaned_data)
         except GateRefused as error:
             # It may have been judged just now: the page shows the new verdict.
-            form.add_error("override", str(error))
+            form.add_error("override", english(error))
         except (ModelingError, ArtifactError) as error:
-            form.add_error(None, str(error))
+            form.add_error(None, english(error))
         else:
-            outcome = "is the champion now" if entry else "is the champion already"
-            messages.success(request, f"Version {version.version} {outcome}.")
+            said = (
+                gettext("Version %(version)s is the champion now.")
+                if entry
+                else gettext("Version %(version)s is the champion already.")
+            )
+            messages.success(request, said % {"version": version.version})
             return redirect(selectors.address("models", scheme))
     return _ask(request, version, form)
 
@@ -59,7 +66,8 @@ def _judge(request: HttpRequest, version: ModelVersion) -> HttpResponse:
     except (ModelingError, ArtifactError) as error:
         form = PromoteForm({})
         form.is_valid()
-        form.add_error(None, f"It could not be judged: {error}")
+        said = gettext("It could not be judged: %(problem)s")
+        form.add_error(None, filled(said, problem=english(error)))
     return _ask(request, version, form)
 
 
@@ -104,9 +112,10 @@ def rollback_page(request: HttpRequest) -> HttpResponse:
         try:
             version = rollback(scheme, **who(request), **form.cleaned_data)
         except (ModelingError, ArtifactError) as error:
-            form.add_error(None, str(error))
+            form.add_error(None, english(error))
         else:
-            messages.success(request, f"Version {version.version} is the champion again.")
+            said = gettext("Version %(version)s is the champion again.")
+            messages.success(request, said % {"version": version.version})
             return redirect(selectors.address("models", scheme))
     latest = selectors.way_back(scheme)
     champion = selectors.champion(scheme)

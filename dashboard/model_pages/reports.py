@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.text import capfirst
 from django.views.decorators.http import require_safe
 
 from dashboard import model_figures
@@ -80,7 +81,9 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         "json_address": selectors.row_address("reports", report),
         "figures": {
             "drift": drift
-            and model_figures.drift([(row.name, row.reach, row.is_drift) for row in drift]),
+            and model_figures.drift(
+                [(capfirst(row.name), row.reach, row.is_drift) for row in drift]
+            ),
             "labels": labels
             and model_figures.shares(
                 [row.name for row in labels],

@@ -6,43 +6,53 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext, ngettext, pgettext_lazy
+from django.utils.translation import gettext_lazy as _
+
+from dashboard import languages
+from dashboard.model_pages import words as told
 from dashboard.model_pages.tables import number
 from modeling.models import QualityReport, TrainingRun
 
 TRIGGERS = {
-    "labels": ("New labels", "posts labelled since the last training"),
-    "age_hours": ("Age", "hours since the last training"),
-    "mean_confidence": ("Confidence", "mean of the champion's newest predictions"),
-    "drift": ("Drift", "largest PSI of the newest quality report"),
+    "labels": (_("New labels"), _("posts labelled since the last training")),
+    "age_hours": (_("Age"), _("hours since the last training")),
+    "mean_confidence": (_("Confidence"), _("mean of the champion's newest predictions")),
+    "drift": (_("Drift"), _("largest PSI of the newest quality report")),
 }
 # Of these the trigger fires below its threshold.
 FALLING = {"mean_confidence"}
+# As amid a sentence.
 STATISTICS = {
-    "characters": "Length in characters",
-    "words": "Words",
-    "upper_share": "Share of capitals",
-    "exclamations": "Exclamation marks",
-    "questions": "Question marks",
-    "emoji": "Emoji",
-    "emoji_polarity": "Mood of emoji",
-    "hashtags": "Hashtags",
-    "mentions": "Mentions",
-    "links": "Links",
-    "elongations": "Stretched words",
-    "negations": "Negations",
-    "lexicon_score": "Mood by dictionary",
-    "confidence": "Confidence",
-    "labels": "Labels given",
-    "embedding": "Meaning (embedding)",
-    "domain_classifier": "All together (classifier)",
+    "characters": _("length in characters"),
+    "words": _("words"),
+    "upper_share": _("share of capitals"),
+    "exclamations": _("exclamation marks"),
+    "questions": _("question marks"),
+    "emoji": _("emoji"),
+    "emoji_polarity": _("mood of emoji"),
+    "hashtags": _("hashtags"),
+    "mentions": _("mentions"),
+    "links": _("links"),
+    "elongations": _("stretched words"),
+    "negations": _("negations"),
+    "lexicon_score": _("mood by dictionary"),
+    "confidence": _("confidence"),
+    "labels": _("labels given"),
+    "embedding": _("meaning (embedding)"),
+    "domain_classifier": _("all together (classifier)"),
 }
 KINDS = {"psi": "PSI", "mmd": "MMD", "auc": "AUC"}
 VERDICTS = {
-    "ok": "The posts resemble those that the model was trained on.",
-    "drift": "The posts differ from those that the model was trained on.",
-    "too_few": "Too few different posts to tell.",
-    "no_reference": "The version has no reference to hold posts against.",
+    "ok": _("The posts resemble those that the model was trained on."),
+    "drift": _("The posts differ from those that the model was trained on."),
+    "too_few": _("Too few different posts to tell."),
+    "no_reference": _("The version has no reference to hold posts against."),
 }
+ALIKE, DRIFT = pgettext_lazy("report", "alike"), pgettext_lazy("report", "drift")
+# State, and what it is called.
+OUTCOMES = {"ok": ("passed", ALIKE), "drift": ("failed", DRIFT)}
+UNJUDGED = ("unknown", pgettext_lazy("report", "not judged"))
 
 
 @dataclass(frozen=True)
@@ -59,33 +69,41 @@ class TriggerRow:
 
 def triggers(stored: Mapping[str, Mapping[str, Any]]) -> list[TriggerRow]:
     """Each trigger in words; those of an older kind keep their names."""
-    return [
-        TriggerRow(
-            *TRIGGERS.get(name, (name.replace("_", " "), "")),
-            value=number(entry.get("value")),
-            threshold=f"{'below' if name in FALLING else 'from'} {number(entry.get('threshold'))}",
-            has_fired=bool(entry.get("fired")),
-            note=_note(entry),
-        )
-        for name, entry in stored.items()
-    ]
+    return [_trigger(name, entry) for name, entry in stored.items()]
+
+
+def _trigger(name: str, entry: Mapping[str, Any]) -> TriggerRow:
+    words, hint = TRIGGERS.get(name, (name.replace("_", " "), ""))
+    limit = gettext("below %(threshold)s") if name in FALLING else gettext("from %(threshold)s")
+    return TriggerRow(
+        str(words),
+        str(hint),
+        value=number(entry.get("value")),
+        threshold=limit % {"threshold": number(entry.get("threshold"))},
+        has_fired=bool(entry.get("fired")),
+        note=_note(entry),
+    )
 
 
 def _note(entry: Mapping[str, Any]) -> str:
     if entry.get("drifted"):
-        return "moved: " + ", ".join(statistic_name(name).lower() for name in entry["drifted"])
+        moved = ", ".join(statistic_name(name) for name in entry["drifted"])
+        return gettext("moved: %(statistics)s") % {"statistics": moved}
     if entry.get("estimated_accuracy") is not None:
-        return (
-            f"estimated accuracy {number(entry['estimated_accuracy'])}, "
-            f"fires below {number(entry.get('accuracy_threshold'))}"
+        return gettext("estimated accuracy %(accuracy)s, fires below %(threshold)s") % {
+            "accuracy": number(entry["estimated_accuracy"]),
+            "threshold": number(entry.get("accuracy_threshold")),
+        }
+    if posts := entry.get("unlabelled_posts"):
+        said = ngettext(
+            "%(posts)s post waits for a label", "%(posts)s posts wait for a label", posts
         )
-    if entry.get("unlabelled_posts"):
-        return f"{entry['unlabelled_posts']:,} posts wait for a label"
+        return said % {"posts": languages.number(posts)}
     return ""
 
 
 def statistic_name(name: str) -> str:
-    return STATISTICS.get(name, name.replace("_", " "))
+    return str(STATISTICS.get(name, name.replace("_", " ")))
 
 
 @dataclass(frozen=True)
@@ -168,18 +186,20 @@ class ReportStory:
 
 def report(row: QualityReport) -> ReportStory:
     verdict = str(row.summary.get("verdict", "no_reference"))
-    moved = [statistic.name.lower() for statistic in drift(row) if statistic.is_drift]
+    moved = [statistic.name for statistic in drift(row) if statistic.is_drift]
+    state, outcome = OUTCOMES.get(verdict, UNJUDGED)
     return ReportStory(
-        state={"ok": "passed", "drift": "failed"}.get(verdict, "unknown"),
-        verdict={"ok": "alike", "drift": "drift"}.get(verdict, "not judged"),
-        words=VERDICTS.get(verdict, verdict),
+        state=state,
+        verdict=str(outcome),
+        words=str(VERDICTS.get(verdict, verdict)),
         moved=", ".join(moved),
     )
 
 
 @dataclass(frozen=True)
 class AccuracyStory:
-    """Accuracy as it is guessed without labels, and as labels tell it later; all are shares."""
+    """Accuracy as it is guessed without labels, and as labels tell it later; all are shares.
+    `reason` is English, as it was stored."""
 
     estimated: float | None
     low: float | None
@@ -225,28 +245,36 @@ def asker(run: TrainingRun) -> str:
     """Who or what wanted the training."""
     if run.requested_by is not None:
         return str(run.requested_by.get_username())
-    return "the retraining check" if run.is_automatic else "a command"
+    return gettext("the retraining check") if run.is_automatic else gettext("a command")
+
+
+def teacher(run: TrainingRun | None) -> str:
+    """What a training learned from beside labels; empty for nothing."""
+    named = run.options.get("teacher") if run is not None else None
+    if not named:
+        return ""
+    return told.version_name(named) if str(named).isdecimal() else str(named)
 
 
 def lineage(run: TrainingRun | None) -> Iterator[tuple[str, str]]:
     """What a training was given, as (name, value)."""
     if run is None:
         return
-    yield "Asked for by", asker(run)
+    yield gettext("Asked for by"), asker(run)
     if run.reason:
-        yield "Because", run.reason
-    if teacher := run.options.get("teacher"):
-        yield "Teacher", f"version {teacher}" if str(teacher).isdecimal() else str(teacher)
+        yield gettext("Because"), told.english(run.reason)
+    if named := teacher(run):
+        yield gettext("Teacher"), named
     if data := run.options.get("data"):
-        yield "File", str(data)
+        yield gettext("File"), str(data)
 
 
 def progress(run: TrainingRun) -> dict[str, Any]:
-    """How a run fares, as its page follows it."""
+    """How a run fares, as its page follows it; `message` and `error` are English."""
     return {
         "run": run.pk,
         "status": run.status,
-        "words": run.get_status_display(),
+        "words": str(told.STATUSES[TrainingRun.Status(run.status)]),
         "is_active": run.is_active,
         "progress": round(run.progress, 4),
         "message": run.message,

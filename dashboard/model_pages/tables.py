@@ -4,24 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
+from django.utils import formats
+from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext, ngettext, pgettext_lazy
+from django.utils.translation import gettext_lazy as _
+
+from dashboard import languages
+from dashboard.model_pages import words as told
 from modeling.models import Category, ModelVersion
 
 # Name → words, and what it means.
 METRICS = {
-    "macro_recall": ("Macro recall", "the mean of the categories' recall; what the gate tests"),
-    "accuracy": ("Accuracy", "the share of posts that it gets right"),
-    "macro_f1": ("Macro F1", "the mean of the categories' F1"),
+    "macro_recall": (
+        _("Macro recall"),
+        _("the mean of the categories' recall; what the gate tests"),
+    ),
+    "accuracy": (_("Accuracy"), _("the share of posts that it gets right")),
+    "macro_f1": (_("Macro F1"), _("the mean of the categories' F1")),
     "ece": (
-        "Calibration error",
-        "how far confidence is from the share that is right; less is better",
+        _("Calibration error"),
+        _("how far confidence is from the share that is right; less is better"),
     ),
 }
-OUTCOMES = {True: "passed", False: "failed", None: "not judged"}
+SCORES = {
+    "precision": pgettext_lazy("figure", "precision"),
+    "recall": pgettext_lazy("figure", "recall"),
+    "f1": pgettext_lazy("figure", "F1"),
+}
+# State, and what it is called.
+OUTCOMES = {
+    True: ("passed", pgettext_lazy("check", "passed")),
+    False: ("failed", pgettext_lazy("check", "failed")),
+    None: ("unknown", pgettext_lazy("check", "not judged")),
+}
 # What the gate is told of a version that nothing was held against yet.
-UNJUDGED = "Not judged yet: promoting it judges it first."
-SPLITS = {"train": "training", "validation": "validation", "test": "test"}
+UNJUDGED = _("Not judged yet: promoting it judges it first.")
 
 
 @dataclass(frozen=True)
@@ -35,13 +55,14 @@ class Figure:
 
     @property
     def text(self) -> str:
-        return "–" if self.value is None else f"{self.value:.3f}"
+        return "–" if self.value is None else languages.number(self.value, 3)
 
     @property
     def interval(self) -> str:
         if self.low is None or self.high is None:
             return ""
-        return f"{self.low:.3f} to {self.high:.3f}"
+        ends = {"low": languages.number(self.low, 3), "high": languages.number(self.high, 3)}
+        return gettext("%(low)s to %(high)s") % ends
 
     @property
     def at(self) -> str:
@@ -83,7 +104,7 @@ class Metric:
 def metrics(judged: Mapping[str, Any]) -> list[Metric]:
     """The headline figures of an evaluation."""
     return [
-        Metric(words, hint, figure(judged, key))
+        Metric(str(words), str(hint), figure(judged, key))
         for key, (words, hint) in METRICS.items()
         if key in judged
     ]
@@ -136,7 +157,7 @@ class SliceRow:
 def slices(judged: Mapping[str, Any]) -> list[SliceRow]:
     return [
         SliceRow(
-            f"{part['dimension']}: {part['value']}",
+            told.slice_name(part),
             part["size"],
             figure(part, "accuracy"),
             figure(part, "macro_recall"),
@@ -181,15 +202,16 @@ def confusion(version: ModelVersion, names: Mapping[str, str]) -> Confusion | No
 
 
 def category_names(categories: Sequence[Category]) -> dict[str, str]:
-    return {category.key: category.name for category in categories}
+    return {category.key: category.title for category in categories}
 
 
 @dataclass(frozen=True)
 class CheckRow:
-    """One check of the gate."""
+    """One check of the gate. `state` is passed, failed or unknown; `sentence` is English."""
 
     name: str
     state: str
+    outcome: str
     value: str
     threshold: str
     sentence: str
@@ -206,12 +228,13 @@ class GateRow:
 
 @dataclass(frozen=True)
 class GateStory:
-    """The gate's verdict. `state` is passed, failed or unknown; `words` are one sentence."""
+    """The gate's verdict. `state` is passed, failed or unknown; `words` are one sentence; `reason`
+    is English, as it was stored."""
 
     state: str
     words: str
     reason: str = ""
-    judged_at: str = ""
+    judged_at: datetime | None = None
     champion: int | None = None
     checks: list[CheckRow] = field(default_factory=list)
     figures: list[GateRow] = field(default_factory=list)
@@ -221,17 +244,13 @@ class GateStory:
 def gate(verdict: Mapping[str, Any]) -> GateStory:
     """The verdict in words, with each figure behind it."""
     if not verdict:
-        return GateStory("unknown", UNJUDGED)
-    passed = bool(verdict.get("passed"))
+        return GateStory("unknown", str(UNJUDGED))
     against = verdict.get("champion")
-    rival = "as the first version" if against is None else f"against version {against}"
-    said = "Passed" if passed else "Refused"
-    posts = verdict.get("test_size", 0)
     return GateStory(
-        "passed" if passed else "failed",
-        f"{said} {rival}, on {posts:,} held-out posts",
+        "passed" if verdict.get("passed") else "failed",
+        _gate_words(verdict),
         reason=str(verdict.get("reason", "")),
-        judged_at=str(verdict.get("judged_at", "")),
+        judged_at=parse_datetime(str(verdict.get("judged_at", ""))),
         champion=against,
         checks=[_check(check) for check in verdict.get("checks", [])],
         figures=list(_gate_figures(verdict)),
@@ -239,10 +258,43 @@ def gate(verdict: Mapping[str, Any]) -> GateStory:
     )
 
 
+def _gate_words(verdict: Mapping[str, Any]) -> str:
+    posts = verdict.get("test_size", 0)
+    passed, is_first = bool(verdict.get("passed")), verdict.get("champion") is None
+    if passed and is_first:
+        said = ngettext(
+            "Passed as the first version, on %(posts)s held-out post",
+            "Passed as the first version, on %(posts)s held-out posts",
+            posts,
+        )
+    elif passed:
+        said = ngettext(
+            "Passed against version %(champion)s, on %(posts)s held-out post",
+            "Passed against version %(champion)s, on %(posts)s held-out posts",
+            posts,
+        )
+    elif is_first:
+        said = ngettext(
+            "Refused as the first version, on %(posts)s held-out post",
+            "Refused as the first version, on %(posts)s held-out posts",
+            posts,
+        )
+    else:
+        said = ngettext(
+            "Refused against version %(champion)s, on %(posts)s held-out post",
+            "Refused against version %(champion)s, on %(posts)s held-out posts",
+            posts,
+        )
+    return said % {"champion": verdict.get("champion"), "posts": languages.number(posts)}
+
+
 def _check(check: Mapping[str, Any]) -> CheckRow:
+    name = str(check.get("name", ""))
+    state, outcome = OUTCOMES[check.get("passed")]
     return CheckRow(
-        name=str(check.get("name", "")),
-        state=OUTCOMES[check.get("passed")],
+        name=str(told.CHECKS.get(name, name)),
+        state=state,
+        outcome=str(outcome),
         value=number(check.get("value")),
         threshold=number(check.get("threshold")),
         sentence=str(check.get("sentence", "")),
@@ -252,27 +304,27 @@ def _check(check: Mapping[str, Any]) -> CheckRow:
 def _gate_figures(verdict: Mapping[str, Any]) -> Iterator[GateRow]:
     sides = verdict.get("figures") or {}
     intervals = verdict.get("intervals") or {}
-    for name, (words, _) in METRICS.items():
+    for name, (words, _hint) in METRICS.items():
         found = {
             side: figure({**sides[side], "intervals": intervals.get(side)}, name)
             for side in ("candidate", "champion")
             if side in sides
         }
         if "candidate" in found:
-            yield GateRow(words, found["candidate"], found.get("champion"))
+            yield GateRow(str(words), found["candidate"], found.get("champion"))
 
 
 def _gate_slice(part: Mapping[str, Any]) -> tuple[str, int, bool, list[GateRow]]:
     rows = [
         GateRow(
-            METRICS[name][0],
+            str(METRICS[name][0]),
             Figure(part["candidate"].get(name)),
             Figure(part["champion"].get(name)) if part.get("champion") else None,
         )
         for name in ("accuracy", "macro_recall")
     ]
     is_judged = bool(part.get("is_judged"))
-    return f"{part.get('dimension')}: {part.get('value')}", part.get("size", 0), is_judged, rows
+    return told.slice_name(part), part.get("size", 0), is_judged, rows
 
 
 def number(value: Any) -> str:
@@ -280,20 +332,29 @@ def number(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:,.3f}".rstrip("0").rstrip(".") or "0"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+        shown = languages.number(value, 3).rstrip("0").rstrip(_decimal_sign()) or "0"
+        return shown.replace("-", "−")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return languages.number(value).replace("-", "−")
+    return str(value)
+
+
+def _decimal_sign() -> str:
+    return str(formats.get_format("DECIMAL_SEPARATOR", use_l10n=True))
 
 
 def parameters(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a training was told, by name."""
+    """What a training was told, by name; texts are English."""
     shown = {name: value for name, value in values.items() if name not in {"dataset_digest"}}
-    return [(name.replace("_", " "), _plain(value)) for name, value in sorted(shown.items())]
+    return [(told.parameter_name(name), _plain(value)) for name, value in sorted(shown.items())]
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        return str(told.ANSWERS["yes" if value else "no"])
+    if isinstance(value, float):
+        return f"{value:g}".replace(".", _decimal_sign())
+    return told.english(value) if isinstance(value, str) and value else str(value)
 
 
 @dataclass(frozen=True)
@@ -309,7 +370,8 @@ class Difference:
     def change(self) -> str:
         if self.first.value is None or self.second.value is None:
             return "–"
-        return f"{self.second.value - self.first.value:+.3f}".replace("-", "−")
+        change = self.second.value - self.first.value
+        return ("−" if change < 0 else "+") + languages.number(abs(change), 3)
 
     @property
     def is_apart(self) -> bool:
@@ -324,7 +386,7 @@ class Difference:
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
     """The headline figures of two evaluations."""
     return [
-        Difference(words, figure(first, name), figure(second, name), hint)
+        Difference(str(words), figure(first, name), figure(second, name), str(hint))
         for name, (words, hint) in METRICS.items()
     ]
 
@@ -336,12 +398,13 @@ def class_differences(
     mine, others = first.get("per_class") or {}, second.get("per_class") or {}
     return [
         Difference(
-            f"{names.get(key, key)}: {words}",
+            gettext("%(category)s: %(figure)s")
+            % {"category": names.get(key, key), "figure": words},
             figure(mine.get(key, {}), name),
             figure(others.get(key, {}), name),
         )
         for key in _ordered({**mine, **others}, names)
-        for name, words in (("precision", "precision"), ("recall", "recall"), ("f1", "F1"))
+        for name, words in SCORES.items()
     ]
 
 
@@ -351,7 +414,7 @@ def slice_differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> li
     others = {(p["dimension"], p["value"]): p for p in second.get("slices") or []}
     return [
         Difference(
-            f"{key[0]}: {key[1]}",
+            told.slice_name({"dimension": key[0], "value": key[1]}),
             figure(mine.get(key, {}), "accuracy"),
             figure(others.get(key, {}), "accuracy"),
             _sizes(mine.get(key), others.get(key)),
@@ -363,5 +426,9 @@ def slice_differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> li
 def _sizes(first: Mapping[str, Any] | None, second: Mapping[str, Any] | None) -> str:
     sizes = [0 if part is None else part["size"] for part in (first, second)]
     if sizes[0] == sizes[1]:
-        return f"{sizes[0]:,} posts"
-    return f"{sizes[0]:,} and {sizes[1]:,} posts"
+        said = ngettext("%(posts)s post", "%(posts)s posts", sizes[0])
+        return said % {"posts": languages.number(sizes[0])}
+    return gettext("%(first)s and %(second)s posts") % {
+        "first": languages.number(sizes[0]),
+        "second": languages.number(sizes[1]),
+    }

@@ -6,16 +6,24 @@ from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from dashboard import model_figures
 from dashboard.model_pages import selectors, stories, tables
+from dashboard.model_pages import words as told
 from dashboard.model_pages.access import for_watchers, may_promote, scheme_of
 from modeling.models import LabelScheme, ModelVersion, Promotion
 from modeling.services.documents import calibration_of
 
 # So many versions the chart over all of them shows.
 CHARTED = 40
+SECTIONS = {
+    "models": _("Versions"),
+    "model-compare": _("Compare"),
+    "model-runs": _("Training"),
+    "model-reports": _("Quality"),
+}
 
 
 def shared(request: HttpRequest, scheme: LabelScheme, section: str) -> dict[str, Any]:
@@ -25,13 +33,7 @@ def shared(request: HttpRequest, scheme: LabelScheme, section: str) -> dict[str,
         "schemes": selectors.schemes_to_choose(scheme),
         "section": section,
         "tabs": [
-            (name, words, selectors.address(name, scheme))
-            for name, words in (
-                ("models", "Versions"),
-                ("model-compare", "Compare"),
-                ("model-runs", "Training"),
-                ("model-reports", "Quality"),
-            )
+            (name, words, selectors.address(name, scheme)) for name, words in SECTIONS.items()
         ],
         "may_promote": may_promote(request.user),
     }
@@ -90,7 +92,7 @@ def _row(version: ModelVersion, champion: ModelVersion | None) -> dict[str, Any]
         "run": run,
         "run_address": run and selectors.address("model-run", scheme, run.pk),
         "asker": run and stories.asker(run),
-        "teacher": dict(stories.lineage(run)).get("Teacher"),
+        "teacher": stories.teacher(run),
         "gate": tables.gate(version.gate),
         "mlflow": selectors.mlflow_address(version),
     }
@@ -151,7 +153,7 @@ def detail(request: HttpRequest, number: int) -> HttpResponse:
         "parameters": tables.parameters(version.parameters),
         "lineage": list(stories.lineage(run)),
         "epochs": epochs,
-        "posts": [(tables.SPLITS.get(split, split), count) for split, count in posts.items()],
+        "posts": told.split_sizes(posts),
         "posts_total": sum(posts.values()),
         "alerts": selectors.file_alerts(version),
         "files": sorted(version.artifact_digests.items()),
@@ -159,7 +161,7 @@ def detail(request: HttpRequest, number: int) -> HttpResponse:
         "json_address": selectors.row_address("models", version),
         "figures": {
             "confusion": matrix and model_figures.confusion(matrix.names, matrix.counts),
-            "calibration": bins and model_figures.calibration({f"version {version.version}": bins}),
+            "calibration": bins and model_figures.calibration({told.version_name(number): bins}),
             "history": run and epochs and model_figures.history(epochs, run.losses),
         },
     }

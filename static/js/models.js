@@ -1,5 +1,6 @@
 // The pages about the model: charts from the figures in the page, times in the viewer's zone.
-import { locale } from "./words.js";
+import { axisBetween } from "./zone.js";
+import { locale, separators } from "./words.js";
 const clock = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
 
 export function tellTimes(root = document) {
@@ -44,12 +45,23 @@ function draw(element, figure) {
   const line = property("line");
   layout.font = { color: ink, family: "inherit", size: 12 };
   layout.autosize = true;
+  layout.separators = separators;
+  if (layout.xaxis.type === "date") {
+    Object.assign(layout.xaxis, timesOf(figure, element.clientWidth));
+    layout.margin.b = 62;
+  }
   for (const axis of ["xaxis", "yaxis", "yaxis2"]) {
     if (layout[axis]) Object.assign(layout[axis], { gridcolor: line, linecolor: line, zerolinecolor: line });
   }
   for (const shape of layout.shapes || []) shape.line = { color: property("ink"), width: 2, dash: "dot" };
   layout.hoverlabel = { bgcolor: property("card"), bordercolor: line, font: { color: property("ink") } };
   Plotly.react(element, data, layout, { displayModeBar: false, responsive: true });
+}
+
+// What names the moments of a figure by the viewer's clock.
+function timesOf(figure, width) {
+  const moments = figure.data.flatMap((trace) => trace.x).map((at) => Date.parse(at));
+  return axisBetween(Math.min(...moments), Math.max(...moments), width);
 }
 
 // The vendored script is a classic one and deferred: it ran before this module.

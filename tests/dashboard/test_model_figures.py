@@ -65,11 +65,11 @@ def test_drift_is_told_apart_by_pattern_and_the_threshold_is_drawn() -> None:
 
 def test_shares_and_accuracies_bear_what_is_not_known() -> None:
     before, now = data_of(model_figures.shares(["bad", "good"], [None, 0.4], [0.5, 0.5]))
-    assert (before["y"], now["y"]) == ([None, 0.4], [0.5, 0.5])
+    assert (before["y"], now["y"]) == ([None, 40.0], [50.0, 50.0])
     rows = [{"value": None, "low": None, "high": None}, {"value": 0.8, "low": 0.7, "high": 0.9}]
     estimated, true = data_of(model_figures.accuracies(["a", "b"], rows, [None, 0.85]))
-    assert estimated["y"] == [None, 0.8] and true["y"] == [None, 0.85]
-    assert [round(x, 3) for x in estimated["error_y"]["array"]] == [0.0, 0.1]
+    assert estimated["y"] == [None, 80.0] and true["y"] == [None, 85.0]
+    assert [round(x, 3) for x in estimated["error_y"]["array"]] == [0.0, 10.0]
 
 
 def test_colours_are_left_to_the_theme() -> None:
