@@ -79,7 +79,10 @@ class Pages:
 
 
 def memory_of(stack: Stack) -> dict[str, float]:
-    """Megabytes of each service: the proportional set size of all of its processes."""
+    """Megabytes of each service: the proportional set size of all of its processes.
+
+    Shared buffers are left out: PostgreSQL was given them, and fills them for as long as it takes.
+    """
     children: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
@@ -98,9 +101,9 @@ def memory_of(stack: Stack) -> dict[str, float]:
 
 def _proportional_megabytes(number: int) -> float:
     with suppress(OSError):
-        for line in Path(f"/proc/{number}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) / 1024
+        lines = Path(f"/proc/{number}/smaps_rollup").read_text().splitlines()[1:]
+        sizes = {name: int(size.split()[0]) for name, _, size in (x.partition(":") for x in lines)}
+        return (sizes.get("Pss", 0) - sizes.get("Pss_Shmem", 0)) / 1024
     # It has ended.
     return 0.0
 
