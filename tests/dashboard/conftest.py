@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
+from django.utils import translation
 from pytest_django.fixtures import Settings
+
+
+@pytest.fixture(autouse=True)
+def english_again() -> Iterator[None]:
+    """A request's language stays with the thread: the next test begins without one."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def test_a_headline_is_a_whole_sentence_with_german_numbers() -> None:
     counts = {"negative": 1500, "positive": 500}
     with translation.override("de"):
         told = summary.headline(counts, -0.5, {})
-    assert told == "Die Stimmung ist sehr negativ: 75 % von 2.000 Beiträgen sind negativ."
+    assert told == "Die Stimmung ist sehr negativ: 75\xa0% von 2.000 Beiträgen sind negativ."
 
 
 @DOMAINS
