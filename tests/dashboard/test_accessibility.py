@@ -14,7 +14,8 @@ from axe_playwright_python.base import AXE_SCRIPT
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from ingestion.models import Alert, Connection, Gap
+from ingestion.models import Alert, Connection, Gap, Stream
+from ingestion.services import audit
 from modeling.models import Annotation, Category, LabelScheme, ModelVersion
 from modeling.services import annotate
 from tests.dashboard.browser import PHONE, browser_test, session_of, sign_in, until, with_chromium
@@ -54,12 +55,32 @@ FILLED = [
     *("/admin/ingestion/stream/{stream}/change/", "/admin/modeling/modelversion/"),
     *("/admin/modeling/modelversion/{version}/change/", "/admin/ingestion/gap/"),
     *("/admin/ingestion/stream/add/", "/admin/password_change/"),
+    *("/admin/modeling/annotation/", "/admin/ingestion/auditentry/"),
 ]
 EMPTY = [
     *("/", "/label/", "/label/review/", "/models/", "/models/compare/", "/models/runs/"),
     *("/models/reports/", "/models/rollback/", "/admin/ingestion/post/", "/admin/"),
 ]
 STRANGE = ["/login/", "/admin/login/"]
+LISTS = [
+    *("ingestion/post", "ingestion/stream", "ingestion/alert", "ingestion/auditentry"),
+    *("ingestion/gap", "modeling/annotation", "modeling/modelversion", "modeling/trainingrun"),
+    *("modeling/prediction", "auth/user"),
+]
+# What of a list of the admin's must be moved sideways, and what its first row's cells are called.
+CARDS = """() => {
+  const scroller = document.scrollingElement;
+  const cells = [...document.querySelectorAll('#result_list tbody tr:first-child > [data-label]')];
+  return {
+    tooWide: [scroller, ...document.querySelectorAll('#content *')].filter((one) =>
+      one.scrollWidth > one.clientWidth + 1 && ['auto', 'scroll'].includes(
+        getComputedStyle(one).overflowX)).map((one) => one.className || one.tagName),
+    width: scroller.scrollWidth - innerWidth,
+    names: cells.filter((cell) => cell.tagName === 'TD').map((cell) =>
+      JSON.parse(getComputedStyle(cell, '::before').content.replace('none', '""'))),
+    wider: cells.filter((cell) => cell.getBoundingClientRect().right > innerWidth).length,
+  };
+}"""
 
 
 def violations(
@@ -146,6 +167,31 @@ def test_pages_with_data_are_accessible(
 ) -> None:
     paths = [path.format(**filled) for path in FILLED]
     assert violations(live_site, session_of(admin_user), paths, STRANGE) == {}
+
+
+def test_the_admin_s_lists_are_cards_on_a_phone(
+    live_site: str, filled: dict[str, int], admin_user: User
+) -> None:
+    session = session_of(admin_user)
+    audit.record("changed", Stream.objects.get(), audit.AT_A_SHELL, before={"name": "b" * 99})
+
+    def work(browser: Any) -> None:
+        context = browser.new_context(viewport=PHONE)
+        sign_in(context, live_site, session)
+        page = context.new_page()
+        for name in LISTS:
+            page.goto(f"{live_site}/admin/{name}/")
+            seen = page.evaluate(CARDS)
+            assert (seen["width"], seen["tooWide"], seen["wider"]) == (0, [], 0), name
+            assert any(seen["names"]), name
+        page.goto(f"{live_site}/admin/ingestion/post/")
+        assert "Author username" in page.evaluate(CARDS)["names"]
+        page.set_viewport_size(DESK)
+        # With room it is a table, whose head names the columns.
+        assert not any(page.evaluate(CARDS)["names"])
+        assert page.locator("thead .column-author_username").is_visible()
+
+    with_chromium(work)
 
 
 def test_empty_pages_are_accessible(live_site: str, admin_user: User) -> None:
