@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from dashboard.events import TermEvent
@@ -40,7 +40,7 @@ def headline(
         return gettext("Waiting for the first posts.")
     key = "negative" if net < 0 else "positive"
     words = [entry["word"] for entry in terms.get(key, [])[:4]]
-    return _sentence(key, bool(words)) % {
+    return _sentence(key, bool(words), total) % {
         "mood": mood(net),
         "share": per_cent(counts.get(key, 0) / total),
         "total": number(total),
@@ -48,18 +48,30 @@ def headline(
     }
 
 
-def _sentence(key: str, names_words: bool) -> str:
+def _sentence(key: str, names_words: bool, total: int) -> str:
     if key == "negative" and names_words:
-        return gettext(
-            "The mood is %(mood)s: %(share)s of %(total)s posts are negative, about %(words)s."
+        return ngettext(
+            "The mood is %(mood)s: %(share)s of %(total)s post is negative, about %(words)s.",
+            "The mood is %(mood)s: %(share)s of %(total)s posts are negative, about %(words)s.",
+            total,
         )
     if key == "negative":
-        return gettext("The mood is %(mood)s: %(share)s of %(total)s posts are negative.")
-    if names_words:
-        return gettext(
-            "The mood is %(mood)s: %(share)s of %(total)s posts are positive, about %(words)s."
+        return ngettext(
+            "The mood is %(mood)s: %(share)s of %(total)s post is negative.",
+            "The mood is %(mood)s: %(share)s of %(total)s posts are negative.",
+            total,
         )
-    return gettext("The mood is %(mood)s: %(share)s of %(total)s posts are positive.")
+    if names_words:
+        return ngettext(
+            "The mood is %(mood)s: %(share)s of %(total)s post is positive, about %(words)s.",
+            "The mood is %(mood)s: %(share)s of %(total)s posts are positive, about %(words)s.",
+            total,
+        )
+    return ngettext(
+        "The mood is %(mood)s: %(share)s of %(total)s post is positive.",
+        "The mood is %(mood)s: %(share)s of %(total)s posts are positive.",
+        total,
+    )
 
 
 SIDES = {

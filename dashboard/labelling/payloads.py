@@ -74,7 +74,7 @@ def standing(annotator: User, scheme: LabelScheme) -> dict[str, Any]:
         "run": run
         and {
             "id": run.pk,
-            "status": run.get_status_display(),
+            "status": run.status,
             "progress": run.progress,
             "url": reverse("model-run", args=[run.pk]),
         },

@@ -36,6 +36,9 @@ ALERTS = {
     "model": pgettext_lazy("alert", "Model"),
     "training": pgettext_lazy("alert", "Training"),
 }
+# Whom the ledger names where no person did it.
+ACTORS = {"web page": _("web page")}
+TRAINING_RUN = "training run "
 CHECKS = {
     "macro recall": _("macro recall"),
     "slices": pgettext_lazy("check", "slices"),
@@ -109,6 +112,13 @@ def split_sizes(posts: Mapping[str, int]) -> list[str]:
 
 def parameter_name(key: str) -> str:
     return str(PARAMETERS.get(key, key.replace("_", " ")))
+
+
+def actor_name(actor: str) -> str:
+    """Who promoted, as the ledger keeps it."""
+    if actor.startswith(TRAINING_RUN):
+        return gettext("training run %(run)s") % {"run": actor.removeprefix(TRAINING_RUN)}
+    return str(ACTORS.get(actor, actor))
 
 
 def version_name(number: int | str) -> str:

@@ -14,6 +14,7 @@ from dashboard.model_pages import words as told
 
 register = template.Library()
 register.filter("amid", told.amid)
+register.filter("actor", told.actor_name)
 
 
 @register.filter

@@ -1,7 +1,7 @@
 // Labelling: posts are fetched ahead and answers saved behind, so that the next one shows at once.
 import { Outbox, post } from "./label_outbox.js";
 import { draw } from "./label_view.js";
-import { fill, gettext } from "./words.js";
+import { fill, gettext, ngettext } from "./words.js";
 
 const FETCH_BELOW = 8;
 const ASK_AGAIN = 15000;
@@ -59,8 +59,8 @@ const outbox = new Outbox(`label:${page.user}:${page.scheme}:`, `/label/save/${q
 
 function byIdText(name, count) {
   return name === "offline"
-    ? fill(gettext("No connection. %(count)s answers are kept here and sent as soon as it is back."), { count })
-    : fill(gettext("You are signed out. %(count)s answers are kept here until you sign in again."), { count });
+    ? fill(ngettext("No connection. %(count)s answer is kept here and sent as soon as it is back.", "No connection. %(count)s answers are kept here and sent as soon as it is back.", count), { count })
+    : fill(ngettext("You are signed out. %(count)s answer is kept here until you sign in again.", "You are signed out. %(count)s answers are kept here until you sign in again.", count), { count });
 }
 
 function say(words) {

@@ -1,5 +1,5 @@
 // What the labelling page shows; texts are set as text, never as markup.
-import { fill, gettext, locale } from "./words.js";
+import { fill, gettext, locale, ngettext } from "./words.js";
 const byId = (id) => document.getElementById(id);
 const percent = new Intl.NumberFormat(locale, { style: "percent" });
 const number = new Intl.NumberFormat(locale);
@@ -90,8 +90,8 @@ function drawStanding(state, pace) {
   byId("goal").value = Math.min(1, labels.new / labels.needed);
   const left = labels.needed - labels.new;
   set(byId("goal-text"), left > 0
-    ? fill(gettext("%(count)s of %(needed)s labelled posts that it takes: %(left)s to go."), { count: number.format(labels.new), needed: number.format(labels.needed), left: number.format(left) })
-    : fill(gettext("%(count)s new labelled posts are enough: it starts with the next check."), { count: number.format(labels.new) }));
+    ? fill(ngettext("%(count)s of %(needed)s labelled posts that it takes: %(left)s to go.", "%(count)s of %(needed)s labelled posts that it takes: %(left)s to go.", left), { count: number.format(labels.new), needed: number.format(labels.needed), left: number.format(left) })
+    : fill(ngettext("%(count)s new labelled post is enough: it starts with the next check.", "%(count)s new labelled posts are enough: it starts with the next check.", labels.new), { count: number.format(labels.new) }));
   byId("run").hidden = !run;
   if (run) {
     byId("run-link").href = run.url;
@@ -105,7 +105,7 @@ function drawStanding(state, pace) {
   set(byId("agree"), agreement.value === null ? "–" : agreement.value.toLocaleString(locale, { minimumFractionDigits: 2, maximumFractionDigits: 2 }));
   set(byId("agree-text"), agreement.value === null
     ? gettext("No post has been labelled by two people yet.")
-    : fill(gettext("%(measure)s of %(people)s people, over %(posts)s posts. 1 is perfect, 0 is chance."), { measure: agreement.measure, people: agreement.people, posts: number.format(agreement.posts) }));
+    : fill(ngettext("%(measure)s of %(people)s people, over %(posts)s post. 1 is perfect, 0 is chance.", "%(measure)s of %(people)s people, over %(posts)s posts. 1 is perfect, 0 is chance.", agreement.posts), { measure: agreement.measure, people: agreement.people, posts: number.format(agreement.posts) }));
 }
 
 const RUNS = {

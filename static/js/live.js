@@ -147,6 +147,7 @@ function showAlerts(alerts) {
       const kind = document.createElement("strong");
       kind.textContent = ALERTS[alert.kind] || alert.kind;
       const text = document.createElement("span");
+      text.lang = "en";
       text.textContent = alert.message;
       item.append(kind, text);
       return item;

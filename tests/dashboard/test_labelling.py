@@ -250,9 +250,9 @@ def test_the_way_to_the_next_training_is_told(
     act(desk, do="label", post=judged("one").pk, category="positive")
     standing = json.loads(send(desk, "/label/next/").content)["standing"]
     assert standing["labels"] == {"new": 1, "needed": 40} and standing["run"] is None
-    run = TrainingRun.objects.create(scheme=scheme, status="running", progress=0.25)
+    run = TrainingRun.objects.create(scheme=scheme, status="interrupted", progress=0.25)
     told = json.loads(send(desk, "/label/next/").content)["standing"]["run"]
-    assert (told["id"], told["progress"]) == (run.pk, 0.25)
+    assert (told["id"], told["status"], told["progress"]) == (run.pk, "interrupted", 0.25)
     assert desk.get(told["url"]).status_code == 200
 
 

@@ -90,6 +90,12 @@ def test_a_headline_is_a_whole_sentence_with_german_numbers() -> None:
     assert told == "Die Stimmung ist sehr negativ: 75\xa0% von 2.000 Beiträgen sind negativ."
 
 
+def test_a_headline_about_one_post_is_in_the_singular() -> None:
+    with translation.override("de"):
+        told = summary.headline({"positive": 1}, 1.0, {})
+    assert told == "Die Stimmung ist sehr positiv: 100\xa0% von 1 Beitrag sind positiv."
+
+
 @DOMAINS
 def test_every_text_is_translated_with_the_same_placeholders(domain: str) -> None:
     entries = [e for e in polib.pofile(str(FOLDER / f"{domain}.po")) if not e.obsolete]

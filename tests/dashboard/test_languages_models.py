@@ -272,6 +272,8 @@ def test_numbers_and_names_are_written_as_german_does() -> None:
         }
         assert words.slice_name({"dimension": "length", "value": "short"}) == "Länge: kurz"
         assert words.slice_name({"dimension": "stream", "value": "short"}) == "Stream: short"
+        assert words.actor_name("training run 12") == "Trainingslauf 12"
+        assert words.actor_name("web page") == "Webseite" and words.actor_name("ann") == "ann"
         # A noun keeps its capital amid a sentence.
         note = {"drifted": ["characters", "emoji"], "value": 0.3, "threshold": 0.25}
         assert stories.triggers({"drift": note})[0].note == "bewegt: Länge in Zeichen, Emoji"

@@ -120,7 +120,7 @@ def test_the_page_carries_its_numbers_and_no_other_host(
 ) -> None:
     judge("the game awful today")
     page = client.get("/", headers=HTML).content.decode()
-    assert "100% of 1 posts are negative" in page
+    assert "100% of 1 post is negative" in page
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", page)
 
 
