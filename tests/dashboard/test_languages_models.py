@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -274,6 +275,10 @@ def test_numbers_and_names_are_written_as_german_does() -> None:
         assert words.slice_name({"dimension": "stream", "value": "short"}) == "Stream: short"
         assert words.actor_name("training run 12") == "Trainingslauf 12"
         assert words.actor_name("web page") == "Webseite" and words.actor_name("ann") == "ann"
+        at = datetime(2026, 3, 1, 10, tzinfo=UTC)
+        assert words.moment(at) == (
+            '<time datetime="2026-03-01T10:00:00+00:00">1. März 2026, 10:00 UTC</time>'
+        )
         # A noun keeps its capital amid a sentence.
         note = {"drifted": ["characters", "emoji"], "value": 0.3, "threshold": 0.25}
         assert stories.triggers({"drift": note})[0].note == "bewegt: Länge in Zeichen, Emoji"
