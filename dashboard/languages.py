@@ -28,7 +28,7 @@ def per_cent(share: float, digits: int = 0) -> str:
 
 def per_cent_sign() -> str:
     """What stands behind a number of per cent, for charts that write the number themselves."""
-    return per_cent(0).removeprefix(number(0))
+    return per_cent(0).replace(number(0), "", 1)
 
 
 YEAR = 365 * 24 * 3600
