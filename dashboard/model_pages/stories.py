@@ -13,6 +13,7 @@ from dashboard import languages
 from dashboard.model_pages import words as told
 from dashboard.model_pages.tables import number
 from modeling.models import QualityReport, TrainingRun
+from modeling.words import statistic_name
 
 TRIGGERS = {
     "labels": (_("New labels"), _("posts labelled since the last training")),
@@ -22,26 +23,6 @@ TRIGGERS = {
 }
 # Of these the trigger fires below its threshold.
 FALLING = {"mean_confidence"}
-# As amid a sentence.
-STATISTICS = {
-    "characters": _("length in characters"),
-    "words": _("words"),
-    "upper_share": _("share of capitals"),
-    "exclamations": _("exclamation marks"),
-    "questions": _("question marks"),
-    "emoji": _("emoji"),
-    "emoji_polarity": _("mood of emoji"),
-    "hashtags": _("hashtags"),
-    "mentions": _("mentions"),
-    "links": _("links"),
-    "elongations": _("stretched words"),
-    "negations": _("negations"),
-    "lexicon_score": _("mood by dictionary"),
-    "confidence": _("confidence"),
-    "labels": _("labels given"),
-    "embedding": _("meaning (embedding)"),
-    "domain_classifier": _("all together (classifier)"),
-}
 KINDS = {"psi": "PSI", "mmd": "MMD", "auc": "AUC"}
 VERDICTS = {
     "ok": _("The posts resemble those that the model was trained on."),
@@ -100,10 +81,6 @@ def _note(entry: Mapping[str, Any]) -> str:
         )
         return said % {"posts": languages.number(posts)}
     return ""
-
-
-def statistic_name(name: str) -> str:
-    return str(STATISTICS.get(name, name.replace("_", " ")))
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from modeling.models import (
     QualityReport,
     TrainingPost,
 )
+from modeling.words import english_names
 
 logger = logging.getLogger(__name__)
 
@@ -232,7 +233,7 @@ def _distrust(compared: Comparison) -> str:
     if compared.verdict == TOO_FEW:
         return "too few posts to tell whether they are like those that the model knows"
     if compared.has_drift:
-        named = ", ".join(compared.drifted)
+        named = english_names(compared.drifted)
         return f"the posts are unlike those that the confidence was calibrated on: {named}"
     return ""
 
@@ -289,7 +290,7 @@ def _publish(report: QualityReport, compared: Comparison) -> None:
         metrics.DRIFT.labels(name).set(entry.value)
     key = report.scheme.key
     if compared.has_drift:
-        named = ", ".join(compared.drifted)
+        named = english_names(compared.drifted)
         raise_alert("drift", f"incoming posts differ from the training data in: {named}", key=key)
     elif compared.verdict == "ok":
         # A quiet hour is no sign that it is over.
