@@ -77,7 +77,11 @@ def health(stack: Stack) -> str:
 
 def follow(stack: Stack) -> None:
     """Make the stream that the posts are for."""
-    code = f"from ingestion.services import follow_query; follow_query('x', {QUERY!r})"
+    have(stack, f"from ingestion.services import follow_query; follow_query('x', {QUERY!r})")
+
+
+def have(stack: Stack, code: str) -> None:
+    """Run Python code with the environment of a web process."""
     web = stack.of("web")[0]
     environment = {**web.environment}
     environment.pop("PROMETHEUS_MULTIPROC_DIR", None)

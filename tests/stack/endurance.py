@@ -20,14 +20,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psycopg2
 import websockets
 
 from deploy.stack import ROOT, Stack, StackError
-from tests.stack.chaos import RECOVER_SECONDS, follow, say, settle
+from tests.stack.chaos import RECOVER_SECONDS, follow, have, say, settle
 from tests.stack.load import Publisher, Users
 from tests.x_api import XApi
 
@@ -67,6 +67,7 @@ class Pages:
         return self
 
     def __exit__(self, *details: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 
@@ -76,6 +77,12 @@ class Pages:
             with suppress(websockets.ConnectionClosed):
                 async for message in socket:
                     self.ticks += json.loads(message)["type"] == "tick"
+
+    async def _close(self) -> None:
+        pages = asyncio.all_tasks() - {asyncio.current_task()}
+        for page in pages:
+            page.cancel()
+        await asyncio.gather(*pages, return_exceptions=True)
 
 
 def memory_of(stack: Stack) -> dict[str, float]:
@@ -175,15 +182,15 @@ def main() -> None:
             with Stack(folder, port=8800, environment=environment, say=say) as stack:
                 follow(stack)
                 api.wait_for_stream(seconds=120)
-                sys.exit(endure(stack, api, options))
+                sys.exit(endure(stack, api, options, folder / "samples.jsonl"))
     except StackError as error:
         sys.exit(f"endurance: {error}")
     except KeyboardInterrupt:
         sys.exit("Stopped.")
 
 
-def endure(stack: Stack, api: XApi, options: argparse.Namespace) -> str | int:
-    """Load for so long; what is wrong, else 0."""
+def endure(stack: Stack, api: XApi, options: argparse.Namespace, log: Path) -> str | int:
+    """Load for so long, each sample a line of `log`; what is wrong, else 0."""
     site = stack.addresses()["site"]
     samples: list[Sample] = []
     began = time.monotonic()
@@ -192,11 +199,18 @@ def endure(stack: Stack, api: XApi, options: argparse.Namespace) -> str | int:
         Publisher(api, options.posts) as publisher,
         Pages(site, options.pages) as pages,
     ):
+        has_reported = False
         while (minutes := (time.monotonic() - began) / 60) < options.minutes:
+            if not has_reported and minutes > options.minutes / 8:
+                # A worker needs more once it has written a report: that belongs to warming up.
+                have(stack, "from modeling.tasks import check_quality; check_quality.delay()")
+                has_reported = True
             since = time.monotonic()
             time.sleep(SAMPLE_SECONDS)
             samples.append(look(stack, users, since))
             latest, published = samples[-1], len(publisher.ids())
+            with log.open("a") as file:
+                print(json.dumps({"minutes": minutes, **asdict(latest)}), file=file)
             say(
                 f"{minutes:5.1f} min: {published:,} posts, {latest.behind:,} not classified, "
                 f"answers {latest.median:.0f} ms (p99 {latest.p99:.0f}), "
