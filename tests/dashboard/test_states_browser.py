@@ -198,7 +198,7 @@ def test_numbers_that_cannot_be_read_are_said_and_asked_for_again(
         page.locator("#away", has_text="cannot be brought up to date").wait_for(timeout=10000)
         page.unroute("**/live/d*/**")
         page.get_by_role("button", name="Try now").click()
-        page.locator("#headline", has_text="100% of 1 posts").wait_for(timeout=10000)
+        page.locator("#headline", has_text="100% of 1 post is").wait_for(timeout=10000)
         until(page, "document.getElementById('away').textContent === ''")
 
     in_browser(live_site, visit, forgiven="503")
