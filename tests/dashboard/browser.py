@@ -92,6 +92,16 @@ def until(page: Any, condition: str, seconds: float = 10.0) -> None:
         page.wait_for_timeout(50)
 
 
+def shows(page: Any, selector: str, text: str | list[str], *, whole: bool = True) -> None:
+    """Wait until the first element shows `text`, exactly or somewhere; all of them, a list."""
+    from playwright.sync_api import expect
+
+    places = page.locator(selector)
+    place = expect(places if isinstance(text, list) else places.first)
+    said = place.to_have_text if whole else place.to_contain_text
+    said(text, use_inner_text=True, timeout=PATIENCE_MS)
+
+
 def aside(work: Callable[[], object]) -> None:
     """Do `work` where no loop runs, as another process would."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from tests.dashboard.browser import PHONE, aside, browser_test, choose, in_browser, until
+from tests.dashboard.browser import PHONE, aside, browser_test, choose, in_browser, shows, until
 from tests.dashboard.factories import judge, judged, make_posts, make_stream
 
 pytestmark = browser_test
@@ -40,14 +40,15 @@ def test_two_streams_are_chosen_in_the_bar_and_shown_side_by_side(live_site: str
             choose(page, "#against", str(two.pk))
         assert f"against={two.pk}" in page.url and f"stream={one.pk}" in page.url
         page.wait_for_selector("#compare tbody tr")
-        assert page.inner_text("#against .chosen") == "against two"
-        assert page.inner_text("#side-this") == "one" and page.inner_text("#side-other") == "two"
+        shows(page, "#against .chosen", "against two")
+        shows(page, "#side-this", "one")
+        shows(page, "#side-other", "two")
         assert page.inner_text("#verdict").startswith("Net sentiment is 2.00 higher than in “two”")
         net = page.locator("#compare tbody tr").first
         assert net.locator("td").all_inner_texts()[:2] == ["+1.00", "−1.00"]
         assert net.locator("td").last.inner_text() == "higher"
-        assert "#sunny" in page.inner_text("#apart-this")
-        assert "#delayed" in page.inner_text("#apart-other")
+        shows(page, "#apart-this", "#sunny", whole=False)
+        shows(page, "#apart-other", "#delayed", whole=False)
         until(page, f"{TRACES}?.some((t) => t.side === 'other' && t.name === 'two')")
         for mode, traces in (("share", 3), ("count", 1), ("net", 3)):
             page.click(f"[data-mode={mode}]")
@@ -66,7 +67,7 @@ def test_the_period_before_is_aligned_and_its_bins_open_its_posts(live_site: str
 
     def visit(page: Any) -> None:
         open_comparison(page, live_site, "range=1h&against=before")
-        assert "than in the period before" in page.inner_text("#verdict")
+        shows(page, "#verdict", "than in the period before", whole=False)
         other = f"{TRACES}?.find((t) => t.side === 'other' && t.customdata)"
         until(page, f"{other}?.x.length === 1")
         shown = page.evaluate(f"Date.parse({other}.x[0])") / 1000
@@ -79,7 +80,7 @@ def test_the_period_before_is_aligned_and_its_bins_open_its_posts(live_site: str
         )
         page.wait_for_selector("dialog[open]")
         assert page.locator("#bin-posts .post").count() == 10
-        assert "awful game" in page.inner_text("#bin-posts")
+        shows(page, "#bin-posts", "awful game", whole=False)
 
     in_browser(live_site, visit)
 
@@ -97,7 +98,7 @@ def test_a_period_of_one_s_own_is_chosen_by_the_viewer_s_clock(live_site: str) -
         assert "since=2026-01-15T04%3A00Z" in page.url
         page.wait_for_selector("#compare tbody tr")
         assert page.input_value("#against [name=since]") == "2026-01-15T09:30"
-        assert "09:30" in page.inner_text("#side-other")
+        shows(page, "#side-other", "09:30", whole=False)
 
     in_browser(live_site, visit, timezone_id="Asia/Kolkata")
 
@@ -126,7 +127,7 @@ def test_a_wrong_comparison_is_said_and_the_page_goes_on(live_site: str) -> None
     def visit(page: Any) -> None:
         page.goto(f"{live_site}/?range=all&against=before")
         page.wait_for_selector("#status[data-state=live]")
-        assert "Choose a shorter time range" in page.inner_text("#problem")
+        shows(page, "#problem", "Choose a shorter time range", whole=False)
         assert page.locator("#compare").count() == 0 and page.locator(".post").count() == 5
 
     in_browser(live_site, visit)

@@ -7,7 +7,7 @@ from ingestion.services import forget
 from ingestion.signals import alert_raised
 from modeling.models import ModelVersion
 from tests.conftest import serve
-from tests.dashboard.browser import aside, browser_test, choose, in_browser, judge, until
+from tests.dashboard.browser import aside, browser_test, choose, in_browser, judge, shows, until
 from tests.dashboard.factories import make_stream
 
 pytestmark = browser_test
@@ -24,7 +24,7 @@ def test_a_new_post_appears_without_reload(live_site: str, champion: ModelVersio
         post.wait_for(timeout=5000)
         assert "Negative" in post.inner_text()
         until(page, "document.querySelector('[data-count=negative]').textContent == '1'")
-        assert page.locator("[data-share=negative]").inner_text() == "50%"
+        shows(page, "[data-share=negative]", "50%")
         assert page.evaluate("window.sameVisit") is True
 
     in_browser(live_site, visit)
@@ -55,7 +55,7 @@ def test_a_stream_s_view_shows_only_its_own_new_posts(
         judge("the food awful today", streams=[stream])
         page.locator(".post", has_text="the food").wait_for(timeout=5000)
         assert page.locator(".post").count() == 1
-        assert page.locator("[data-count=negative]").inner_text() == "1"
+        shows(page, "[data-count=negative]", "1")
 
     in_browser(live_site, visit)
 
@@ -68,7 +68,7 @@ def test_an_alert_is_shown(live_site: str, champion: ModelVersion) -> None:
             )
         )
         page.locator(".toast").wait_for(timeout=5000)
-        assert page.inner_text(".toast") == "Alert: posts <b>have changed</b>"
+        shows(page, ".toast", "Alert: posts <b>have changed</b>")
 
     in_browser(live_site, visit)
 
@@ -87,7 +87,7 @@ def test_the_page_comes_back_when_the_server_does(
             servers.enter_context(serve(int(site.rsplit(":", 1)[1])))
             page.wait_for_selector("#status[data-state=live]")
             page.locator(".post", has_text="the food").wait_for(timeout=5000)
-            assert page.locator("[data-count=negative]").inner_text() == "1"
+            shows(page, "[data-count=negative]", "1")
             assert page.evaluate("window.sameVisit") is True
 
         in_browser(site, visit, forgiven="ERR_CONNECTION_REFUSED")

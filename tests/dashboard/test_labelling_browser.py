@@ -17,6 +17,7 @@ from tests.dashboard.browser import (
     browser_test,
     report_problems,
     session_of,
+    shows,
     sign_in,
     until,
     with_chromium,
@@ -149,7 +150,8 @@ def test_twenty_posts_are_labelled_by_keyboard_alone(live_site: str) -> None:
         assert states[flagged] == ("flagged", "1 is no category of <b>mine</b>")
         assert states[unclear] == ("flagged", "")
         assert states[skipped] == states[decided] == ("skipped", "")
-        assert page.inner_text("#here") == "20" and page.inner_text("#day") == "20"
+        shows(page, "#here", "20")
+        shows(page, "#day", "20")
         # To an earlier post and back, and another label for it.
         last = page.inner_text("#past li:nth-child(5) .line")
         for _ in range(5):
@@ -203,7 +205,7 @@ def test_nothing_is_lost_without_a_connection(live_site: str) -> None:
             expected[current(page)] = KEYS[key]
             page.keyboard.press(key)
         until(page, "document.getElementById('save').dataset.state === 'offline'")
-        assert "3 not saved yet" in page.inner_text("#save")
+        shows(page, "#save", "3 not saved yet", whole=False)
         assert labels() == {}
         # Not even by leaving the page: what is kept is sent at the next visit.
         kept = page.evaluate("Object.values(localStorage).join()")
@@ -250,7 +252,7 @@ def test_the_model_s_opinion_shows_only_when_asked_for(live_site: str) -> None:
         current(page)
         assert page.locator(".opinion:visible").count() == 0
         page.keyboard.press("m")
-        assert page.inner_text(".opinion:visible") == "model 90%"
+        shows(page, ".opinion:visible", "model 90%")
         page.keyboard.press("?")
         page.wait_for_selector("#keys[open]")
         # While the help is open no key labels.
@@ -259,7 +261,7 @@ def test_the_model_s_opinion_shows_only_when_asked_for(live_site: str) -> None:
         page.keyboard.press("Escape")
         page.keyboard.press("1")
         page.keyboard.press("Control+1")
-        assert page.inner_text("#here") == "0"
+        shows(page, "#here", "0")
 
     at_desks(live_site, [session], visit)
 

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from ingestion.models import Connection, Gap, MonthlyUsage
 from modeling.models import ModelVersion
-from tests.dashboard.browser import PHONE, aside, browser_test, in_browser, judge, until
+from tests.dashboard.browser import PHONE, aside, browser_test, in_browser, judge, shows, until
 
 pytestmark = browser_test
 
@@ -44,7 +44,7 @@ def test_an_outage_is_shaded_and_told_in_words(live_site: str, champion: ModelVe
         until(page, "document.getElementById('timeline').layout?.shapes?.length == 1")
         aside(lambda: outage(started_at=timezone.now(), ended_at=None, state="open", cause="dns"))
         page.locator("#gap-list li.open").wait_for(timeout=5000)
-        assert "X is away since" in page.inner_text("#gap-list li.open")
+        shows(page, "#gap-list li.open", "X is away since", whole=False)
         until(page, "document.getElementById('timeline').layout.shapes.length == 2")
         page.click("[data-mode=share]")
         assert shaded(page) == 2
@@ -67,8 +67,8 @@ def test_sources_and_what_they_need_are_shown_live(live_site: str, champion: Mod
         aside(lambda: tell(status="failed", last_error="The token <b>was</b> revoked."))
         page.locator("#alerts li", has_text="The token <b>was</b> revoked.").wait_for(timeout=5000)
         assert page.locator("#alerts li").count() == 2
-        assert "failed: needs attention" in page.inner_text(".source[data-status=failed]")
-        assert "90 of 100 posts (90%)" in page.inner_text(".source")
+        shows(page, ".source[data-status=failed]", "failed: needs attention", whole=False)
+        shows(page, ".source", "90 of 100 posts (90%)", whole=False)
         page.reload()
         page.wait_for_selector("#status[data-state=live]")
         assert page.locator("#alerts li").count() == 2

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from modeling.models import LabelScheme, ModelVersion, Promotion
 from tests.conftest import serve
-from tests.dashboard.browser import aside, browser_test, in_browser, judge, until
+from tests.dashboard.browser import aside, browser_test, in_browser, judge, shows, until
 from tests.dashboard.factories import judged, make_post
 
 pytestmark = browser_test
@@ -52,7 +52,7 @@ def test_a_promotion_is_seen_on_the_open_page_at_once_and_announced_once(
         page.evaluate(LISTEN)
         aside(lambda: promote(champion, better, "it is better"))
         page.locator(".toast", has_text="Version 2 classifies from now on.").wait_for(timeout=10000)
-        assert page.inner_text("#model-version") == "2"
+        shows(page, "#model-version", "2")
         until(page, f"{LAYOUT}.annotations.some((each) => each.text === 'v2')")
         until(page, f"{LAYOUT}.shapes.some((each) => each.type === 'line')")
         assert "it is better" in page.evaluate(f"{LAYOUT}.annotations[0].hovertext")
@@ -153,7 +153,7 @@ def test_a_hidden_tab_catches_up_when_it_is_looked_at(
         for number in range(3):
             judge(f"the food awful today {number}", lang="en")
         until(page, "document.querySelector('[data-count=negative]').textContent === '3'")
-        assert page.inner_text("#headline") == "Waiting for the first posts."
+        shows(page, "#headline", "Waiting for the first posts.")
         page.evaluate(HIDE, False)
         page.locator("#headline", has_text="100% of 3 posts are negative").wait_for(timeout=10000)
         page.wait_for_selector("#by-language li")
@@ -212,7 +212,7 @@ def test_a_view_without_posts_says_so_in_each_place(live_site: str) -> None:
         page.goto(f"{live_site}/?range=1h&q=zebra")
         page.wait_for_selector("#status[data-state=live]")
         page.wait_for_selector("#details:not([aria-busy])")
-        assert "with these words" in page.inner_text("#headline")
+        shows(page, "#headline", "with these words", whole=False)
         assert page.locator("#no-posts").is_visible()
         assert page.locator("#hashtags .empty").is_visible()
         assert page.inner_text("#terms").count("not enough posts yet") == 3

@@ -7,7 +7,7 @@ from typing import Any
 from django.utils import timezone
 
 from modeling.models import ModelVersion
-from tests.dashboard.browser import PHONE, browser_test, choose, in_browser, judge, until
+from tests.dashboard.browser import PHONE, browser_test, choose, in_browser, judge, shows, until
 from tests.dashboard.factories import make_stream
 
 pytestmark = browser_test
@@ -62,7 +62,7 @@ def test_a_post_s_markup_is_shown_as_text(live_site: str, champion: ModelVersion
     def visit(page: Any) -> None:
         judge(f"live {MARKUP}")
         page.locator(".post", has_text="live ").wait_for(timeout=5000)
-        assert page.locator(".post p").all_inner_texts() == [f"live {MARKUP}", MARKUP]
+        shows(page, ".post p", [f"live {MARKUP}", MARKUP])
         assert "@<i>ada</i>" in page.locator(".post").last.inner_text()
         assert page.locator(".post img, .post b, .post i:not(.meter i)").count() == 0
         assert page.evaluate("window.taken") is None
@@ -88,7 +88,7 @@ def test_a_view_is_an_address_and_an_address_a_view(live_site: str, champion: Mo
             page.fill("#q", "food")
             page.press("#q", "Enter")
         page.wait_for_selector("#status[data-state=live]")
-        assert page.locator("#posts .post p").all_inner_texts() == ["the food awful today"]
+        shows(page, "#posts .post p", ["the food awful today"])
         told["address"] = page.url
 
     in_browser(live_site, visit)
@@ -96,15 +96,15 @@ def test_a_view_is_an_address_and_an_address_a_view(live_site: str, champion: Mo
     def visit_again(page: Any) -> None:
         page.goto(told["address"])
         page.wait_for_selector("#status[data-state=live]")
-        assert page.inner_text("#streams .chosen") == "2 streams"
-        assert page.inner_text("#categories .chosen") == "Negative"
+        shows(page, "#streams .chosen", "2 streams")
+        shows(page, "#categories .chosen", "Negative")
         assert page.input_value("#q") == "food"
         judge("the food terrible today", streams=[one], lang="en")
         judge("the city terrible today", streams=[one], lang="en")
         # The server counts words, so it is asked.
         page.locator(".post", has_text="the food terrible").wait_for(timeout=12000)
         assert page.locator(".post").count() == 2
-        assert page.inner_text("[data-count=negative]") == "2"
+        shows(page, "[data-count=negative]", "2")
         page.click(".clear")
         page.wait_for_selector("#status[data-state=live]")
         assert page.locator(".post").count() == 6
@@ -120,11 +120,11 @@ def test_a_post_says_why_it_is_judged_so(live_site: str, champion: ModelVersion)
         why.focus()
         page.keyboard.press("Enter")
         page.locator(".why .judged").wait_for(timeout=10000)
-        assert "Version 1 says" in page.inner_text(".why")
+        shows(page, ".why", "Version 1 says", whole=False)
         marked = set(page.locator(".why mark").all_inner_texts())
         assert marked <= {"😡", "the", "food", "awful", "today"}
         page.evaluate("document.querySelectorAll('.why small').forEach((e) => e.remove())")
-        assert page.inner_text(".why .judged") == "😡 the food awful today"
+        shows(page, ".why .judged", "😡 the food awful today")
         assert why.get_attribute("aria-expanded") == "true"
         why.click()
         assert page.locator(".why").count() == 0
@@ -139,10 +139,11 @@ def test_a_bin_s_posts_are_shown_on_demand(live_site: str, champion: ModelVersio
     def visit(page: Any) -> None:
         page.click("#bins summary")
         row = page.locator("#bins tbody tr").last
+        row.locator("button").wait_for()
         assert row.locator("td").all_inner_texts()[:4] == ["1", "0", "0", "1"]
         row.locator("button").click()
         page.wait_for_selector("dialog[open]")
-        assert page.locator("#bin-posts .post p").all_inner_texts() == ["the train awful today"]
+        shows(page, "#bin-posts .post p", ["the train awful today"])
         page.keyboard.press("Escape")
         assert page.locator("dialog[open]").count() == 0
         page.click("[data-mode=net]")
@@ -153,7 +154,7 @@ def test_a_bin_s_posts_are_shown_on_demand(live_site: str, champion: ModelVersio
             " {points: [{data: document.getElementById('timeline').data[2], pointNumber: 0}]})"
         )
         page.wait_for_selector("dialog[open]")
-        assert page.locator("#bin-posts .post p").all_inner_texts() == ["the train awful today"]
+        shows(page, "#bin-posts .post p", ["the train awful today"])
 
     in_browser(live_site, visit)
 
