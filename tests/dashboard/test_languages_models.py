@@ -60,6 +60,10 @@ PAGES = {
 }
 
 
+# The id of no version.
+NOBODY = "999999999"
+
+
 @pytest.fixture
 def filled(make_version: Versions, scheme: LabelScheme) -> dict[str, int]:
     """Rows for every part of every page, with no word of which a text could be made."""
@@ -85,7 +89,7 @@ def filled(make_version: Versions, scheme: LabelScheme) -> dict[str, int]:
     a_run(scheme, is_automatic=True, status="interrupted", message="epoch 1 of 2", reason="forced")
     report = a_report(scheme, model_version=champion)
     a_report(scheme, model_version=champion)
-    return {"run": run.pk, "report": report.pk}
+    return {"run": run.pk, "report": report.pk, "rival": rival.pk, "third": third.pk}
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -204,17 +208,19 @@ def test_the_api_tells_the_same_whatever_the_browser_wishes(
     admin_client: Client, filled: dict[str, int]
 ) -> None:
     for path in (
-        *("/api/v1/models/", "/api/v1/models/2/", "/api/v1/training-runs/", "/api/v1/reports/"),
-        *("/api/v1/promotions/", "/api/v1/alerts/", "/api/v1/models/99/", "/model/info"),
+        *("/api/v1/models/", "/api/v1/training-runs/", "/api/v1/reports/"),
+        *("/api/v1/promotions/", "/api/v1/alerts/", "/model/info"),
+        *(f"/api/v1/models/{filled['rival']}/", f"/api/v1/models/{NOBODY}/"),
         f"/api/v1/training-runs/{filled['run']}/",
         f"/api/v1/reports/{filled['report']}/",
     ):
         german = admin_client.get(path, HTTP_ACCEPT_LANGUAGE="de")
-        assert german.status_code == (404 if "99" in path else 200), path
+        assert german.status_code == (404 if NOBODY in path else 200), path
         assert german.content == admin_client.get(path).content, path
     refused = {"content_type": "application/json", "data": {"reason": 7 * "x" * 100}}
+    address = f"/api/v1/models/{filled['third']}/promote/"
     told = [
-        admin_client.post("/api/v1/models/3/promote/", **refused, HTTP_ACCEPT_LANGUAGE=language)
+        admin_client.post(address, **refused, HTTP_ACCEPT_LANGUAGE=language)
         for language in ("de", "en")
     ]
     assert told[0].content == told[1].content and told[0].status_code == 400

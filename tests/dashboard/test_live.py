@@ -31,12 +31,14 @@ async def connect(site: str, query: str = "", **options: Any) -> websockets.Clie
     return await websockets.connect(address, **{"origin": site, **options})
 
 
-async def next_of(socket: websockets.ClientConnection, kind: str) -> dict[str, Any]:
-    """The next message of a kind, within five seconds."""
+async def next_of(
+    socket: websockets.ClientConnection, kind: str, **fields: object
+) -> dict[str, Any]:
+    """The next message of a kind with these fields, within five seconds."""
     async with asyncio.timeout(5):
         async for text in socket:
             message: dict[str, Any] = json.loads(text)
-            if message["type"] == kind:
+            if message["type"] == kind and fields.items() <= message.items():
                 return message
     raise AssertionError("the socket was closed")
 
@@ -134,13 +136,13 @@ async def test_a_training_is_told_as_it_moves(live_site: str, champion: ModelVer
         snapshot = await next_of(socket, "snapshot")
         assert (snapshot["training"]["run"], snapshot["training"]["status"]) == (run.pk, "queued")
         taken = await database_sync_to_async(runs.take)(run.pk)
-        assert (await next_of(socket, "training"))["status"] == "running"
+        assert (await next_of(socket, "training", run=run.pk))["status"] == "running"
         report = runs.Reporter(taken, None)
         await database_sync_to_async(report.phase)(0.4, "epoch 1/2")
-        moved = await next_of(socket, "training")
+        moved = await next_of(socket, "training", run=run.pk)
         assert (moved["progress"], moved["message"]) == (0.4, "epoch 1/2")
         await database_sync_to_async(runs.end)(taken, "failed", error="no disk left")
-        ended = await next_of(socket, "training")
+        ended = await next_of(socket, "training", run=run.pk)
         assert (ended["status"], ended["reason"]) == ("failed", "no disk left")
 
 
