@@ -83,6 +83,7 @@ class Pages:
         for page in pages:
             page.cancel()
         await asyncio.gather(*pages, return_exceptions=True)
+        await self._loop.shutdown_asyncgens()
 
 
 def memory_of(stack: Stack) -> dict[str, float]:
