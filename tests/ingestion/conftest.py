@@ -1,4 +1,4 @@
-"""A source streamed in a thread of the test's process; folders and feeds to stream."""
+"""A source streamed in a thread of the test's process; folders, feeds and a Jetstream to stream."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -14,9 +14,12 @@ from pytest_django import Settings
 from ingestion.models import Stream
 from ingestion.services import Tally, gaps, run_stream, upkeep
 from ingestion.sources import LiveSource
+from ingestion.sources.bluesky import BlueskySource
 from ingestion.sources.rss import RssSource
 from tests.feeds import Feeds
+from tests.ingestion import bluesky as bluesky_source
 from tests.ingestion.factories import stream
+from tests.jetstream import Jetstream
 
 
 @dataclass
@@ -98,3 +101,20 @@ def rss_source() -> Iterator[Callable[..., RssSource]]:
     yield build
     for live in made:
         live.disconnect()
+
+
+@pytest.fixture
+def bluesky() -> Iterator[Jetstream]:
+    with Jetstream() as server:
+        yield server
+
+
+@pytest.fixture(params=[1, 2])
+def version(request: pytest.FixtureRequest) -> int:
+    number: int = request.param
+    return number
+
+
+@pytest.fixture
+def live(bluesky: Jetstream, version: int) -> BlueskySource:
+    return bluesky_source.make(version, bluesky.url)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 from django.test import override_settings
@@ -32,26 +31,9 @@ from ingestion.exceptions import (
 from ingestion.sources import Resume
 from ingestion.sources.bluesky import BlueskySource
 from ingestion.sources.bluesky_hosts import PUBLIC_HOSTS
-from tests.ingestion.test_bluesky import failure, make, open_stream, stream, take, texts
+from tests.ingestion.bluesky import failure, make, open_stream, stream, take, texts
 from tests.jetstream import Jetstream, Refusal, problem
 from tests.jetstream_events import ALICE
-
-
-@pytest.fixture
-def bluesky() -> Iterator[Jetstream]:
-    with Jetstream() as server:
-        yield server
-
-
-@pytest.fixture(params=[1, 2])
-def version(request: pytest.FixtureRequest) -> int:
-    number: int = request.param
-    return number
-
-
-@pytest.fixture
-def live(bluesky: Jetstream, version: int) -> BlueskySource:
-    return make(version, bluesky.url)
 
 
 @pytest.mark.parametrize(
