@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Any
 
@@ -29,15 +29,15 @@ class Export(BaseRenderer, ABC):
         return bytes(JSONRenderer().render(data, *args, **kwargs))
 
     @abstractmethod
-    def write(self, chunks: Iterable[list[Row]]) -> Iterator[bytes]:
-        """The file's bytes, piece by piece."""
+    def write(self, chunks: Iterable[list[Row]], columns: Sequence[str] = ()) -> Iterator[bytes]:
+        """The file's bytes, piece by piece; `columns` are named where there is no row to tell."""
 
 
 class NDJSONExport(Export):
     media_type = "application/x-ndjson"
     format = "ndjson"
 
-    def write(self, chunks: Iterable[list[Row]]) -> Iterator[bytes]:
+    def write(self, chunks: Iterable[list[Row]], columns: Sequence[str] = ()) -> Iterator[bytes]:
         for chunk in chunks:
             yield b"".join(
                 orjson.dumps(dict(row), default=str, option=orjson.OPT_APPEND_NEWLINE)
@@ -51,7 +51,7 @@ class CSVExport(Export):
     media_type = "text/csv"
     format = "csv"
 
-    def write(self, chunks: Iterable[list[Row]]) -> Iterator[bytes]:
+    def write(self, chunks: Iterable[list[Row]], columns: Sequence[str] = ()) -> Iterator[bytes]:
         is_first = True
         for chunk in chunks:
             page = StringIO()
@@ -60,6 +60,10 @@ class CSVExport(Export):
                 writer.writerow(chunk[0].keys())
                 is_first = False
             writer.writerows([_cell(value) for value in row.values()] for row in chunk)
+            yield page.getvalue().encode()
+        if is_first:
+            page = StringIO()
+            csv.writer(page).writerow(columns)
             yield page.getvalue().encode()
 
 
@@ -73,8 +77,13 @@ EXPORTS = (CSVExport, NDJSONExport)
 
 
 def attachment(
-    request: HttpRequest, export: Export, chunks: Iterable[list[Row]], name: str
+    request: HttpRequest,
+    export: Export,
+    chunks: Iterable[list[Row]],
+    name: str,
+    columns: Sequence[str],
 ) -> StreamingHttpResponse:
     """The answer; `chunks` are read as the client takes them."""
     filename = f"{name}.{export.format}"
-    return download(request, export.write(chunks), media_type=export.media_type, filename=filename)
+    content = export.write(chunks, columns)
+    return download(request, content, media_type=export.media_type, filename=filename)

@@ -57,7 +57,9 @@ class Listed(mixins.ListModelMixin, viewsets.GenericViewSet):
         queryset = self.filter_queryset(self.get_queryset())
         if isinstance(export, Export):
             name = str(queryset.model._meta.verbose_name_plural).replace(" ", "-")
-            return attachment(request._request, export, self._chunks(queryset), name)
+            row: Any = self.get_serializer()
+            chunks = self._chunks(queryset)
+            return attachment(request._request, export, chunks, name, list(row.fields))
         page = self.paginate_queryset(queryset)
         return self.get_paginated_response(self.rows(page or []))
 

@@ -294,6 +294,15 @@ def test_a_filtered_list_is_exported_whole(client: Client, posts: list[Post], ho
     assert lines == pages(client, "/api/v1/posts/?search=food")
 
 
+def test_a_table_without_rows_still_names_its_columns(client: Client, posts: list[Post]) -> None:
+    def lines(search: str) -> list[str]:
+        answer = client.get(f"/api/v1/posts/?search={search}&format=csv")
+        return answer.getvalue().decode().splitlines()
+
+    assert lines("nowhere") == lines("food")[:1]
+    assert client.get("/api/v1/posts/?search=nowhere&format=ndjson").getvalue() == b""
+
+
 def test_no_cell_of_an_export_is_a_formula(client: Client, posts: list[Post]) -> None:
     Post.objects.filter(pk=posts[0].pk).update(text='=HYPERLINK("http://evil.example.org")')
     answer = client.get("/api/v1/posts/?format=csv").getvalue().decode()
