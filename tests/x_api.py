@@ -250,7 +250,10 @@ class XApi:
             }
             self.send(json.dumps({"errors": [error]}).encode() + b"\r\n")
             how = "close"
-        self._do(how)
+        with self.lock:
+            self._do(how)
+            # Whoever hears of the end may connect again at once.
+            self.streams.clear()
 
     def stall(self) -> None:
         """Fall silent on every open stream: not even keep-alives."""

@@ -192,7 +192,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         finally:
             with api.lock:
-                api.streams.remove(opened)
+                if opened in api.streams:
+                    api.streams.remove(opened)
 
     def _open(self, query: Query) -> Stream | Refusal:
         """Under the lock: a stream that hears all from now on, after what it is replayed."""
