@@ -5,12 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from modeling.ml import base_model
 from modeling.ml.arguments import Labelled, TrainingArguments, TrainingError
 from modeling.ml.calibration import fit_temperature
 from modeling.ml.classifier import SentimentClassifier
-from modeling.ml.optimisation import bucketed_batches, learning_rate_factor, parameter_groups
+from modeling.ml.optimisation import (
+    bucketed_batches,
+    half_precision,
+    learning_rate_factor,
+    parameter_groups,
+)
 from modeling.ml.training import fine_tune
 from tests.conftest import LABELS, obvious_posts
 from tests.modeling.tiny_training import data, quick
@@ -101,6 +107,23 @@ def test_the_learning_rate_rises_and_falls(schedule: str) -> None:
     rates = [learning_rate_factor(step, 100, warmup=0.1, schedule=schedule) for step in range(100)]
     assert rates[:10] == sorted(rates[:10]) and rates[9] == 1.0
     assert rates[10:] == sorted(rates[10:], reverse=True) and 0 < rates[-1] < 0.02
+
+
+@pytest.mark.parametrize(
+    ("processor", "dtype"),
+    [
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": False}, None),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": True}, torch.bfloat16),
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": False}, None),
+        ({}, None),
+    ],
+)
+def test_bfloat16_is_for_processors_that_multiply_it_faster(
+    monkeypatch: pytest.MonkeyPatch, processor: dict[str, object], dtype: torch.dtype | None
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: processor)
+    assert half_precision(torch.device("cpu")) == dtype
 
 
 def test_training_ends_when_it_gets_no_better(tiny_base: Path, tmp_path: Path) -> None:
