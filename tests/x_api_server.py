@@ -203,11 +203,13 @@ class Handler(BaseHTTPRequestHandler):
             return api.script.popleft()
         if not api.rules:
             return no_rules()
+        # Whoever has gone may come again at once.
+        api.streams = [stream for stream in api.streams if not stream.is_left()]
         if api.streams:
             return too_many_connections()
         if minutes is not None and not api.enterprise:
             return no_backfill(minutes)
-        stream = Stream(api.connects)
+        stream = Stream(api.connects, self.connection)
         if minutes is not None:
             if minutes not in {"1", "2", "3", "4", "5"}:
                 return bad_request("backfill_minutes", minutes, "must be between 1 and 5")

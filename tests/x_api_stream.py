@@ -22,19 +22,29 @@ DEFAULT_FIELDS = {"id", "text", "edit_history_tweet_ids", "edit_history_post_ids
 class Stream:
     """One open connection; the handler's thread writes what others put."""
 
-    def __init__(self, number: int) -> None:
-        self.id = str(number)
+    def __init__(self, number: int, connection: socket.socket) -> None:
+        self.number = number
+        self.connection = connection
         self.connected_at = datetime.now(UTC)
         self.actions: queue.Queue[bytes | str] = queue.Queue()
         self.is_stalled = False
 
     def describe(self, address: str) -> dict[str, Any]:
         return {
-            "id": self.id,
+            "id": str(self.number),
             "endpoint_name": "filtered_stream",
             "connected_at": self.connected_at.isoformat(),
             "client_ip": address,
         }
+
+    def is_left(self) -> bool:
+        """Whether the client has gone, though the handler's thread may not have looked yet."""
+        try:
+            readable, _, _ = select.select([self.connection], [], [], 0)
+            return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+        except (OSError, ValueError):
+            # It was reset, or the handler has closed it.
+            return True
 
 
 class Fields:
@@ -114,13 +124,11 @@ class Writer:
     def _next_action(self, stream: Stream) -> bytes | str | None:
         """What to do now; a keep-alive when it is time; None when the client has gone."""
         deadline = time.monotonic() + self._keep_alive_seconds
-        connection = self._handler.connection
         while (left := deadline - time.monotonic()) > 0:
             try:
                 return stream.actions.get(timeout=min(left, 0.1))
             except queue.Empty:
-                readable, _, _ = select.select([connection], [], [], 0)
-                if readable and not connection.recv(1, socket.MSG_PEEK):
+                if stream.is_left():
                     return None
         return b"\r\n"
 
