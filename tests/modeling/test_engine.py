@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from modeling.cache import PredictionCache
 from modeling.ml.classifier import SentimentClassifier
 from modeling.ml.engine import EngineBusy, EngineClosed, InferenceEngine, Judged
+from tests.conftest import wait_until
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ class Gate(SentimentClassifier):
 
     def probabilities(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float64]:
         self.batches.append(list(rows))
-        assert self.opened.wait(10)
+        assert self.opened.wait(30)
         if self.fails:
             raise RuntimeError("the network broke")
         return super().probabilities(rows)
@@ -65,14 +66,12 @@ def test_no_texts_need_no_batch(engine: InferenceEngine) -> None:
 def test_requests_that_wait_together_run_together(gate: Gate) -> None:
     engine = InferenceEngine(gate)
     first = in_thread(engine.predict, ["one"])
-    while not gate.batches:
-        pass
+    wait_until(lambda: gate.batches)
     others = [in_thread(engine.predict, ["two"]) for _ in range(5)]
-    while engine.queue_depth < 5:
-        pass
+    wait_until(lambda: engine.queue_depth == 5)
     gate.opened.set()
     for thread in [first, *others]:
-        thread.join(10)
+        thread.join(30)
     engine.close()
     assert [len(batch) for batch in gate.batches] == [1, 5]
 
@@ -80,14 +79,12 @@ def test_requests_that_wait_together_run_together(gate: Gate) -> None:
 def test_a_big_batch_does_not_starve_a_single_request(gate: Gate) -> None:
     engine = InferenceEngine(gate, batch_limit=8)
     big = in_thread(engine.predict, [f"text {i}" for i in range(80)])
-    while not gate.batches:
-        pass
+    wait_until(lambda: gate.batches)
     small = in_thread(engine.predict, ["single"])
-    while engine.queue_depth < 73:
-        pass
+    wait_until(lambda: engine.queue_depth == 73)
     gate.opened.set()
-    small.join(10)
-    big.join(10)
+    small.join(30)
+    big.join(30)
     engine.close()
     single = gate.encode(["single"])[0].ids
     place = next(number for number, batch in enumerate(gate.batches) if single in batch)
@@ -107,13 +104,12 @@ def test_over_the_bound_the_caller_is_told(gate: Gate) -> None:
     engine = InferenceEngine(gate, queue_limit=4, batch_limit=1)
     # Alone, even more than the bound is taken: else it could never be judged.
     first = in_thread(engine.predict, ["one", "two", "three"])
-    while not gate.batches:
-        pass
+    wait_until(lambda: gate.batches)
     for refused in (["four"], ["four", "five"]):
         with pytest.raises(EngineBusy):
             engine.submit(refused)
     gate.opened.set()
-    first.join(10)
+    first.join(30)
     assert engine.predict(["four"]).probabilities.shape == (1, 3)
     engine.close()
 
@@ -126,11 +122,10 @@ def test_equals_are_served_in_the_order_they_came(gate: Gate) -> None:
         request = engine.submit([f"text {number}"] * 8)
         request.add_done_callback(lambda _, number=number: ended.append(number))  # type: ignore[misc]
         requests.append(request)
-        while not gate.batches:
-            pass
+        wait_until(lambda: gate.batches)
     gate.opened.set()
     for request in requests:
-        request.result(10)
+        request.result(30)
     engine.close()
     assert ended == list(range(6))
 
@@ -171,18 +166,18 @@ def test_who_cannot_wait_so_long_is_told_at_once(tiny_model: object) -> None:
     accepted = [engine.submit(["one more"] * 2, patience=0.4), engine.submit(["one more"] * 80)]
     slow.opened.set()
     for request in [big, *accepted]:
-        request.result(10)
+        request.result(30)
     assert engine.predict(["one more"] * 80, patience=0.4).probabilities.shape == (80, 3)
     engine.close()
 
 
 def test_idle_workers_share_what_waits(gate: Gate) -> None:
     engine = InferenceEngine(gate, workers=2)
+    wait_until(lambda: engine._idle == 2)
     request = in_thread(engine.predict, ["a b c"] * 16)
-    while len(gate.batches) < 2:
-        pass
+    wait_until(lambda: len(gate.batches) == 2)
     gate.opened.set()
-    request.join(10)
+    request.join(30)
     engine.close()
     assert [len(batch) for batch in gate.batches] == [8, 8]
 
@@ -215,7 +210,7 @@ def test_many_threads_and_sizes_leave_nothing_behind(classifier: SentimentClassi
 
     threads = [in_thread(ask, size) for size in sizes]
     for thread in threads:
-        thread.join(20)
+        thread.join(30)
     engine.close()
     assert sorted(len(item.truncated) for item in outcomes) == sorted(sizes)
     for item in outcomes:
