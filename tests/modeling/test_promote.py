@@ -2,10 +2,12 @@
 
 import itertools
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -185,15 +187,15 @@ def test_killed_between_the_row_and_the_alias_the_champion_is_whole_and_the_alia
         for number in (1, 2)
     )
     promote(make_version(first))
-    process = manage(
-        *("promote", str(make_version(second).version)),
-        MLFLOW_TRACKING_URI=mlflow_store.MLFLOW_TRACKING_URI,
-        MLFLOW_ARTIFACT_ROOT=mlflow_store.MLFLOW_ARTIFACT_ROOT,
-    )
-    # MLflow takes seconds to import, and is imported after the commit.
-    wait_until(lambda: Promotion.objects.filter(version__version=second).exists(), seconds=60)
-    process.kill()
-    process.communicate()
+    # Takes every call and answers none: the process gets no further than the commit.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        process = manage(
+            *("promote", str(make_version(second).version)),
+            MLFLOW_TRACKING_URI=f"http://127.0.0.1:{silent.getsockname()[1]}",
+        )
+        wait_until(lambda: Promotion.objects.filter(version__version=second).exists(), seconds=60)
+        process.kill()
+        process.communicate()
     assert ModelVersion.objects.champions().get().version == second
     assert serving.champion().version == str(second)
     assert alias() == first
@@ -341,18 +343,22 @@ def test_requests_go_on_across_promotions_and_none_fails(
         finally:
             connections.close_all()
 
+    def heard(version: str) -> bool:
+        return bool(errors) or all(mine and mine[-1] == version for mine in answers)
+
     threads = [threading.Thread(target=ask, args=(mine,)) for mine in answers]
     for thread in threads:
         thread.start()
-    for number in (2, 3):
-        promote(make_version(number))
-        deadline = time.monotonic() + 5
-        while not all(mine and mine[-1] == str(number) for mine in answers) and not errors:
-            assert time.monotonic() < deadline, [mine[-1:] for mine in answers]
-            time.sleep(0.05)
-    stop.set()
-    for thread in threads:
-        thread.join(10)
+    try:
+        # Who asks for the first time after a promotion never hears of the version before.
+        wait_until(partial(heard, "1"), seconds=30)
+        for number in (2, 3):
+            promote(make_version(number))
+            wait_until(partial(heard, str(number)), seconds=30)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(30)
     assert errors == []
     for mine in answers:
         # From one version to the next, never back.
