@@ -153,11 +153,12 @@ def database_url(transactional_db: None) -> str:
 
 
 @pytest.fixture
-def manage(database_url: str) -> Callable[..., subprocess.Popen[str]]:
-    """Starts `manage.py` in a process of its own on the test database."""
+def manage(database_url: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `manage.py` in a process of its own on the test database, at most for the test."""
+    started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "manage.py", *arguments],
             cwd=settings.BASE_DIR,
             env={**os.environ, "DATABASE_URL": database_url, **environment},
@@ -166,8 +167,14 @@ def manage(database_url: str) -> Callable[..., subprocess.Popen[str]]:
             stderr=subprocess.PIPE,
             text=True,
         )
+        started.append(process)
+        return process
 
-    return start
+    yield start
+    for process in started:
+        # One that a failed test has left would hold on to the tables that are emptied now.
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture
@@ -188,8 +195,17 @@ def celery_worker(database_url: str) -> Iterator[None]:
         env={**os.environ, "DATABASE_URL": database_url},
     )
     yield
+    end(process)
+
+
+def end(process: subprocess.Popen[Any], seconds: float = 60.0) -> None:
+    """Have a worker end as it should; fail the test when it does not in time."""
     process.terminate()
-    process.wait(timeout=20)
+    try:
+        process.wait(seconds)
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from modeling.ml import text
 from modeling.models import Annotation, LabelScheme, ModelVersion, TrainingRun
 from modeling.services.annotate import annotate_many
 from modeling.services.dataset import split_name
-from tests.conftest import LABELS, wait_until
+from tests.conftest import LABELS, end, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -48,8 +48,7 @@ def worker(settings: Settings, database_url: str) -> Iterator[None]:
     try:
         yield
     finally:
-        process.terminate()
-        process.wait(timeout=30)
+        end(process)
 
 
 def ended(count: int) -> bool:
@@ -74,7 +73,7 @@ def test_labels_become_a_model_that_serves_and_bad_labels_do_not(
         assert good.status == TrainingRun.Status.SUCCEEDED, good.error or good.gate
         assert good.gate["passed"] and good.version is not None
         number = str(good.version.version)
-        wait_until(lambda: serving.champion(labelled.key).version == number, seconds=5)
+        wait_until(lambda: serving.champion(labelled.key).version == number, seconds=30)
         entry = labelled.promotions.first()
         assert entry is not None and entry.actor == f"training run {good.pk}"
 
@@ -82,7 +81,7 @@ def test_labels_become_a_model_that_serves_and_bad_labels_do_not(
         chance = random.Random(3)
         learned = [
             post.pk
-            for post in Post.objects.filter(annotations__scheme=labelled).distinct()
+            for post in Post.objects.filter(annotations__scheme=labelled).distinct().order_by("pk")
             if split_name(text.digest(post.text)) == "train"
         ]
         annotate_many(labelled, {pk: chance.choice(LABELS) for pk in learned})
