@@ -77,8 +77,9 @@ class Express:
             await self._django(scope, _replay(messages, receive), send)
             return
         status, content = answer
-        await _send(send, status, content, request_id)
+        # Before it is sent, as Django's are: whoever has the answer finds it counted.
         self._count(status, "predict" if path in SINGLE else "predict-batch", started)
+        await _send(send, status, content, request_id)
 
     def _count(self, status: int, view: str, started: float) -> None:
         """What django-prometheus counts, of the series that dashboards and alerts look at."""
