@@ -1,9 +1,11 @@
 """The short way of predictions: plain requests over a socket, the rest as ever."""
 
 import json
+import math
 import os
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from api.models import ApiToken
 from modeling import serving
 from modeling.exceptions import EngineOverloaded
 from modeling.models import ModelVersion
+from modeling.services import classify
 from modeling.services.promote import promote
 from tests.conftest import table_away
 
@@ -173,23 +176,36 @@ def test_a_promotion_under_load_fails_nobody_and_mixes_no_batch(
     site: str, make_version: Callable[..., ModelVersion], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving, "CHECK_SECONDS", 0.05)
+    # A machine that stands still for a while refuses nobody here.
+    monkeypatch.setattr(classify, "PATIENCE_SECONDS", math.inf)
     second = make_version(2)
+    answered, is_over = threading.Semaphore(0), threading.Event()
 
-    def one(number: int) -> tuple[int, str, set[str]]:
-        body = {"texts": [f"text {number} {place}" for place in range(3)]}
-        code, _, answer = ask(site + "/predict/batch", body)
+    def one(texts: list[str]) -> tuple[int, str, set[str]]:
+        code, _, answer = ask(site + "/predict/batch", {"texts": texts})
         versions = {item["model_version"] for item in answer.get("predictions", [])}
         return code, answer.get("model_version", ""), versions
 
+    def ask_until_the_second_answers(asker: int) -> list[tuple[int, str, set[str]]]:
+        answers: list[tuple[int, str, set[str]]] = []
+        while not is_over.is_set() and (not answers or answers[-1][1] == "1"):
+            answers.append(one([f"text {asker} {len(answers)} {place}" for place in range(3)]))
+            answered.release()
+        return answers
+
     with ThreadPoolExecutor(8) as pool:
-        pending = [pool.submit(one, number) for number in range(400)]
-        pending[50].result()
-        promote(second, override=True, reason="a test")
-        answers = [item.result() for item in pending]
+        askers = [pool.submit(ask_until_the_second_answers, number) for number in range(8)]
+        try:
+            for _ in range(50):
+                assert answered.acquire(timeout=30)
+            promote(second, override=True, reason="a test")
+            told = [asker.result(60) for asker in askers]
+        finally:
+            is_over.set()
+    answers = [answer for each in told for answer in each]
     assert {code for code, _, _ in answers} == {200}
     assert all(versions == {version} for _, version, versions in answers)
-    assert answers[0][1] == "1"
-    assert answers[-1][1] == "2"
+    assert len(answers) >= 50 and [each[-1][1] for each in told] == ["2"] * 8
 
 
 def test_a_process_that_serves_onnx_loads_no_torch(
