@@ -74,6 +74,7 @@ def run(variables: dict[str, str], *arguments: str, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.timeout(600)
 def test_a_backup_of_a_running_system_serves_the_same_elsewhere(
     site: Path, champion: ModelVersion, tiny_model: Path, elsewhere: dict[str, str]
 ) -> None:
