@@ -168,7 +168,8 @@ def site(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
 
 
 def post(address: str, says: str, password: str = "guess") -> int:
-    with httpx.Client(base_url=address, headers={**BROWSER, "X-Forwarded-For": says}) as browser:
+    headers = {**BROWSER, "X-Forwarded-For": says}
+    with httpx.Client(base_url=address, headers=headers, timeout=30) as browser:
         browser.get("/login/")
         form = {"username": "ada", "password": password}
         token = browser.cookies["csrftoken"]
