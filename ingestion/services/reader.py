@@ -73,8 +73,10 @@ class Reader:
         self._look.set()
 
     def join(self, seconds: float) -> None:
-        """Wait for the last event, for so long at most."""
-        self._threads[0].join(seconds)
+        """Wait for the last event and the last change of rules, for so long at most."""
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def stop(self) -> None:
         """Ask for an end; what is on its way is still handed over."""
@@ -192,7 +194,9 @@ class Reader:
             while not self._stop.is_set():
                 self._look.wait(WATCH_SECONDS)
                 self._look.clear()
-                self._resync()
+                # Whoever follows us may change the rules by now.
+                if not self._stop.is_set():
+                    self._resync()
         finally:
             connections.close_all()
 

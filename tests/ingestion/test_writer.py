@@ -24,7 +24,7 @@ from ingestion.events import (
 )
 from ingestion.exceptions import Closed, NeedsAttention, NetworkFault
 from ingestion.models import Alert, Connection, DeadLetter, Gap, Post, Stream
-from ingestion.services import buffer, streaming, writer
+from ingestion.services import buffer, reader, streaming, writer
 from ingestion.sources import Followed, Resume
 from tests.conftest import wait_until
 from tests.ingestion.factories import incoming, stream
@@ -127,6 +127,21 @@ def test_a_fault_in_a_source_s_own_code_does_not_end_the_stream(
     # It goes on at the cursor, and knows until when nothing is missing.
     assert live.resumed[1].cursor == "c"
     assert live.resumed[1].covered_until is not None
+
+
+def test_after_a_stop_nothing_is_followed_any_more(
+    run: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "WATCH_SECONDS", 60)
+    live = Scripted([Connected()])
+    asked: list[int] = []
+    follow = live.follow
+    monkeypatch.setattr(live, "follow", lambda them: (asked.append(len(them)), follow(them))[1])
+    with run(live):
+        wait_until(lambda: Connection.objects.filter(status="connected").exists())
+        stream(source="rss", query="https://example.org/other")
+    wait_until(lambda: "rss-rules" not in {thread.name for thread in threading.enumerate()})
+    assert asked == [1]
 
 
 def test_people_are_told_of_an_outage_until_it_is_over(
