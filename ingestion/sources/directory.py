@@ -121,8 +121,11 @@ class DirectorySource:
         is_caught_up = False
         spoke_at = time.monotonic()
         try:
-            while not self._stopped.is_set():
+            while True:
+                # In this order: a stop that comes in between is seen.
                 self._wake.clear()
+                if self._stopped.is_set():
+                    return
                 watched = self._watched
                 watch = Watch([each.directory for each in watched], self._wake, polls=self._polls)
                 while not self._wake.is_set():
