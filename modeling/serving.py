@@ -270,7 +270,9 @@ def status(scheme_key: str = LabelScheme.DEFAULT_KEY) -> dict[str, Any]:
 
 
 def reset() -> None:
-    """Forget every loaded model: for tests and for processes that fork."""
+    """Forget every loaded model, as if this process had just begun."""
+    # Who looks for something newer at this moment would load a model again afterwards.
+    _watcher.submit(bool).result()
     with _lock:
         for slot in _slots.values():
             if slot.served is not None:

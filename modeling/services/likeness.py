@@ -111,7 +111,7 @@ def load(scheme_key: str, version: ModelVersion) -> None:
 
 def _load(scheme_key: str, version: ModelVersion) -> None:
     try:
-        load(scheme_key, version)
+        fresh = Embeddings(version)
     except (ArtifactError, RegistryError) as error:
         # Without them posts that read alike still come once; this version is not tried again.
         logger.warning("no embeddings of version %s to label by: %s", version.version, error)
@@ -119,7 +119,10 @@ def _load(scheme_key: str, version: ModelVersion) -> None:
     finally:
         connection.close()
     with _guard:
-        _loading.discard((scheme_key, version.pk))
+        # Unless it was forgotten meanwhile.
+        if (scheme_key, version.pk) in _loading:
+            _loading.discard((scheme_key, version.pk))
+            _loaded[scheme_key] = fresh
 
 
 def reset() -> None:

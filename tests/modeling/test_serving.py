@@ -1,7 +1,9 @@
 """The process's engine: loading, failing to load, and what it says of itself."""
 
+import asyncio
 import json
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -224,6 +226,32 @@ def test_a_new_champion_of_corrupt_files_leaves_the_old_one_serving(
     shutil.copy(tiny_model / "model.int8.onnx", folder)
     assert serving.champion().version == "2"
     assert client.get("/health").json()["status"] == "ok"
+
+
+def test_nothing_is_loaded_again_by_who_looked_when_all_was_forgotten(
+    champion: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving.champion()
+    monkeypatch.setattr(serving, "CHECK_SECONDS", -1)
+    began, go_on = threading.Event(), threading.Event()
+    look = serving._look
+
+    def slowly(scheme_key: str) -> serving.Served:
+        began.set()
+        assert go_on.wait(30)
+        return look(scheme_key)
+
+    monkeypatch.setattr(serving, "_look", slowly)
+    asyncio.run(serving.achampion())
+    assert began.wait(30)
+    forgetting = threading.Thread(target=serving.reset)
+    forgetting.start()
+    # Time enough to forget too early.
+    forgetting.join(0.2)
+    go_on.set()
+    forgetting.join(30)
+    serving._watcher.submit(bool).result(30)
+    assert serving.status()["loaded"] is False
 
 
 def test_files_that_are_whole_are_hashed_once(
