@@ -48,7 +48,8 @@ SCARCE = 0.8
 # Of so many newest posts, this part that is least like the reference is what drift has brought.
 DRIFT_POOL = 500
 DRIFTED = 1 / 4
-_TRIES = 3
+# Whoever is outrun looks again, as often as others may be quicker at the same moment.
+_TRIES = 10
 
 WHY = {
     Reason.MINORITY: gettext_noop("It may belong to a category that has few labels so far."),
