@@ -81,7 +81,8 @@ class Wanted:
 class Subscriber:
     """One open connection; its handler's thread writes what others put."""
 
-    def __init__(self, connection: ServerConnection, wanted: Wanted) -> None:
+    def __init__(self, number: int, connection: ServerConnection, wanted: Wanted) -> None:
+        self.number = number
         self.connection = connection
         self.wanted = wanted
         self.actions: queue.SimpleQueue[bytes | str] = queue.SimpleQueue()
@@ -225,10 +226,11 @@ class Jetstream:
                 subscriber.is_stalled = True
                 subscriber.connection.recv_flow_control.acquire()
 
-    def wait_for_stream(self, connects: int = 1, seconds: float = 20.0) -> None:
-        """Until the so-manieth connect has led to an open connection."""
+    def wait_for_stream(self, connects: int = 1, seconds: float = 60.0) -> None:
+        """Until the so-manieth connect, or a later one, has led to an open connection."""
         deadline = time.monotonic() + seconds
-        while not (self.connects >= connects and self.subscribers):
+        # Not just any: that of the connect before may still stand.
+        while not any(subscriber.number >= connects for subscriber in list(self.subscribers)):
             if time.monotonic() > deadline:
                 raise AssertionError(f"{self.connects} connects, {len(self.subscribers)} open")
             time.sleep(0.01)
@@ -244,12 +246,13 @@ class Jetstream:
         """Before the websocket: what the script says, then what the service checks."""
         with self._lock:
             self.connects += 1
+            number = self.connects
             self.requests.append(request.path)
             refusal = self.script.popleft() if self.script else None
         if refusal is None:
             refusal = self._checked(request.path)
         if refusal is None:
-            self._subscribe(connection, request.path)
+            self._subscribe(number, connection, request.path)
             return None
         if refusal.how == "hang":
             self._stop.wait()
@@ -283,18 +286,19 @@ class Jetstream:
         oldest = (datetime.now(UTC) - self.lookback).timestamp() * 1_000_000
         return next((event for event in self.history if event.time_us >= oldest), None)
 
-    def _subscribe(self, connection: ServerConnection, path: str) -> None:
+    def _subscribe(self, number: int, connection: ServerConnection, path: str) -> None:
         """From here on nothing is missed, though the answer is still to be sent."""
         address = urlsplit(path)
         wanted = Wanted(1 if address.path == V1 else 2, parse_qs(address.query))
-        subscriber = Subscriber(connection, wanted)
+        subscriber = Subscriber(number, connection, wanted)
         with self._lock:
             for message in self._replay(wanted):
                 subscriber.actions.put(message)
             self.subscribers.append(subscriber)
 
     def _serve(self, connection: ServerConnection) -> None:
-        subscriber = next(each for each in self.subscribers if each.connection is connection)
+        with self._lock:
+            subscriber = next(each for each in self.subscribers if each.connection is connection)
         try:
             while connection.state is State.OPEN and self._act(subscriber):
                 pass
