@@ -12,7 +12,7 @@ from ingestion.sources import Resume
 from ingestion.sources.rss import RssSource
 
 
-def until(events: Iterator[Event], kind: type[Event], seconds: float = 15) -> list[Event]:
+def until(events: Iterator[Event], kind: type[Event], seconds: float = 30) -> list[Event]:
     """Everything up to the first event of a kind, that one included."""
     deadline = time.monotonic() + seconds
     seen: list[Event] = []

@@ -31,6 +31,8 @@ from ingestion.exceptions import (
 from ingestion.sources import Resume
 from ingestion.sources.bluesky import BlueskySource
 from ingestion.sources.bluesky_hosts import PUBLIC_HOSTS
+from ingestion.sources.bluesky_socket import OPEN_SECONDS
+from tests.conftest import wait_until
 from tests.ingestion.bluesky import failure, make, open_stream, stream, take, texts
 from tests.jetstream import Jetstream, Refusal, problem
 from tests.jetstream_events import ALICE
@@ -87,11 +89,11 @@ def test_each_refusal_has_its_own_error(
 def test_the_wait_that_a_host_asks_for_is_passed_on(
     bluesky: Jetstream, live: BlueskySource, header: str
 ) -> None:
-    value = "7" if header == "Retry-After" else str(int(time.time() + 7))
+    value = "70" if header == "Retry-After" else str(int(time.time() + 70))
     bluesky.script.append(Refusal(429, "", {header: value}))
     caught = failure(live.connect(Resume()))
     assert isinstance(caught, RateLimited) and caught.retry_at is not None
-    assert 5 < caught.retry_at - time.time() < 8
+    assert 40 < caught.retry_at - time.time() <= 70
 
 
 def test_an_address_where_nobody_listens_is_a_network_fault(version: int) -> None:
@@ -130,7 +132,7 @@ def test_a_host_that_says_nothing_at_all_has_stalled(
     bluesky.stall()
     began = time.monotonic()
     assert type(failure(events)) is Stalled
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize("version", [1])
@@ -144,8 +146,9 @@ def test_a_few_authors_may_be_silent_while_the_host_answers(
     bluesky: Jetstream, version: int
 ) -> None:
     live = make(version, bluesky.url, stall_seconds=1, query=f"from:{ALICE}")
-    events = open_stream(live)
+    # The time to the first sign of life counts from here.
     began = time.monotonic()
+    events = open_stream(live)
     assert isinstance(next(events), Heartbeat)
     assert time.monotonic() - began > 1
     bluesky.publish("by Alice")
@@ -219,15 +222,20 @@ def test_disconnecting_wakes_a_reader_that_waits(bluesky: Jetstream, live: Blues
     threading.Timer(0.2, live.disconnect).start()
     began = time.monotonic()
     assert list(events) == []
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 def test_disconnecting_ends_a_handshake(bluesky: Jetstream, live: BlueskySource) -> None:
     bluesky.script.append(Refusal(how="hang"))
-    threading.Timer(0.3, live.disconnect).start()
+
+    def disconnect() -> None:
+        wait_until(lambda: bluesky.connects)
+        live.disconnect()
+
+    threading.Thread(target=disconnect).start()
     began = time.monotonic()
     assert list(live.connect(Resume())) == []
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < OPEN_SECONDS
 
 
 def test_after_a_disconnect_it_can_connect_again(bluesky: Jetstream, live: BlueskySource) -> None:

@@ -15,6 +15,7 @@ from ingestion.events import CaughtUp, Checkpoint, Event, Heartbeat, version_id
 from ingestion.models import Stream
 from ingestion.sources import Resume, rss
 from ingestion.sources.rss import RssSource
+from ingestion.sources.safe_http import TOTAL_SECONDS
 from tests.conftest import wait_until
 from tests.feeds import Feeds, Reply, atom, atom_entry, item
 from tests.feeds import rss as document
@@ -111,8 +112,8 @@ def test_disconnect_wakes_a_sleeping_poll_and_a_slow_fetch(
     wait_until(lambda: posts(list(seen)) and feeds.asked("/slow"))
     began = time.monotonic()
     live.disconnect()
-    thread.join(timeout=5)
-    assert not thread.is_alive() and time.monotonic() - began < 1
+    thread.join(timeout=20)
+    assert not thread.is_alive() and time.monotonic() - began < TOTAL_SECONDS / 2
     # The same object connects again.
     assert posts(until(live.connect(Resume()), Checkpoint))
 
@@ -172,7 +173,9 @@ def test_a_failing_feed_is_shown_and_stops_no_other(
 def test_it_says_why_a_feed_fails(
     rss_source: Callable[..., RssSource], feeds: Feeds, reply: Reply, reason: str
 ) -> None:
-    live = rss_source(feeds.answer("/x", *[reply] * 9), poll_seconds=60, fetch_seconds=1)
+    # What is answered at all is answered in time, even by a machine that stands still for a while.
+    seconds = 1 if reply.trickle else 30
+    live = rss_source(feeds.answer("/x", *[reply] * 9), poll_seconds=60, fetch_seconds=seconds)
     assert not posts(first_round(live))
     assert reason in Stream.objects.get().last_error
 

@@ -81,7 +81,7 @@ def test_what_the_index_does_not_have_yet_is_asked_for_later(x: XApi) -> None:
     x.search_lag_seconds = 10
     with pytest.raises(RateLimited) as caught:
         fill(x, CATS)
-    assert caught.value.retry_at == pytest.approx(timezone.now().timestamp() + 11, abs=2)
+    assert caught.value.retry_at == pytest.approx(timezone.now().timestamp() + 11, abs=10)
     assert x.asked(SEARCH) == []
     x.publish("cats then", at=ago(seconds=13))
     assert texts(fill(x, CATS, until=ago(seconds=12))) == ["cats then"]
@@ -152,7 +152,7 @@ def test_a_used_up_window_says_when_it_turns(x: XApi) -> None:
     x.refuse(SEARCH, rate_limited(reset_in=90))
     with pytest.raises(RateLimited) as caught:
         fill(x, CATS)
-    assert caught.value.retry_at == pytest.approx(timezone.now().timestamp() + 90, abs=3)
+    assert caught.value.retry_at == pytest.approx(timezone.now().timestamp() + 90, abs=10)
 
 
 @pytest.mark.parametrize(

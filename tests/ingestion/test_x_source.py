@@ -51,17 +51,17 @@ def test_a_post_comes_with_what_was_asked_for(x: XApi) -> None:
 
 
 def test_silence_beyond_the_grace_is_a_stall(x: XApi) -> None:
-    events = open_stream(x, source(x, stall_seconds=0.6))
+    events = open_stream(x, source(x, stall_seconds=1.0))
     x.stall()
     began = time.monotonic()
     with pytest.raises(Stalled):
         list(events)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
 
 
 def test_a_line_that_only_trickles_in_is_a_stall(x: XApi) -> None:
     x.keep_alive_seconds = 60
-    events = open_stream(x, source(x, stall_seconds=0.6))
+    events = open_stream(x, source(x, stall_seconds=1.0))
     stop = threading.Event()
 
     def trickle() -> None:
@@ -96,7 +96,7 @@ def test_disconnecting_wakes_a_reader_that_waits_for_bytes(x: XApi) -> None:
     threading.Timer(0.2, live.disconnect).start()
     began = time.monotonic()
     assert list(events) == []
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
 
 
 def test_a_deletion_is_understood(x: XApi) -> None:
