@@ -102,6 +102,7 @@ async function fetchMore() {
   clearTimeout(askAgain);
   const unsaved = outbox.actions.map((action) => action.id);
   const have = [...new Set([...state.queue.map((item) => item.id), ...unsaved])].filter(Boolean).slice(-200);
+  const { mine } = state.standing;
   const { status, answer } = await post(`/label/next/${query}`, { have });
   fetching = false;
   if (status === 200) {
@@ -110,7 +111,8 @@ async function fetchMore() {
     const fresh = answer.items.filter((item) => !known.has(item.post));
     const wasIdle = !state.queue.length;
     state.queue.push(...fresh);
-    state.standing = answer.standing;
+    // What was saved since it was asked for may not be counted in it.
+    state.standing = state.standing.mine === mine ? answer.standing : { ...answer.standing, mine: state.standing.mine };
     state.isEmpty = !state.queue.length;
     if (wasIdle && fresh.length && state.place === null) show();
     else render();

@@ -194,6 +194,31 @@ def test_two_people_at_once_never_get_the_same_post(live_site: str) -> None:
     at_desks(live_site, sessions, visit)
 
 
+def test_posts_that_come_late_do_not_take_back_what_was_counted(live_site: str) -> None:
+    make_pool(30)
+    session = session_of(make_annotator("ann"))
+
+    def visit(page: Any) -> None:
+        held: list[tuple[Any, Any]] = []
+        page.route("**/label/next/**", lambda route: held.append((route, route.fetch())))
+        while not held:
+            current(page)
+            page.keyboard.press("1")
+            saved(page)
+        count = int(page.inner_text("#day"))
+        page.keyboard.press("2")
+        saved(page)
+        shows(page, "#day", str(count + 1))
+        route, answer = held[0]
+        with page.expect_response("**/label/next/**") as told:
+            route.fulfill(response=answer)
+        told.value.finished()
+        page.evaluate("new Promise((done) => setTimeout(done))")
+        assert page.inner_text("#day") == str(count + 1)
+
+    at_desks(live_site, [session], visit)
+
+
 def test_nothing_is_lost_without_a_connection(live_site: str) -> None:
     make_pool(10)
     session = session_of(make_annotator("ann"))
