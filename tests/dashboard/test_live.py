@@ -13,6 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from dashboard import live
 from dashboard.live import BACKLOG, Viewer
 from ingestion.models import Connection, Gap
 from ingestion.services import forget, store
@@ -25,6 +26,9 @@ from tests.ingestion.factories import incoming
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+# What does not come at all has not come by then.
+PATIENCE_SECONDS = 30
+
 
 async def connect(site: str, query: str = "", **options: Any) -> websockets.ClientConnection:
     address = site.replace("http", "ws") + f"/ws/live/{query}"
@@ -34,8 +38,8 @@ async def connect(site: str, query: str = "", **options: Any) -> websockets.Clie
 async def next_of(
     socket: websockets.ClientConnection, kind: str, **fields: object
 ) -> dict[str, Any]:
-    """The next message of a kind with these fields, within five seconds."""
-    async with asyncio.timeout(5):
+    """The next message of a kind with these fields."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
         async for text in socket:
             message: dict[str, Any] = json.loads(text)
             if message["type"] == kind and fields.items() <= message.items():
@@ -51,8 +55,8 @@ def judge(text: str = "the game wonderful today", **fields: Any) -> int:
 
 
 async def told_in_ticks(socket: websockets.ClientConnection, key: str) -> Any:
-    """What the next tick that has something under `key` says there, within ten seconds."""
-    async with asyncio.timeout(10):
+    """What the next tick that has something under `key` says there."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not (told := (await next_of(socket, "tick"))[key]):
             pass
         return told
@@ -79,15 +83,19 @@ async def test_a_snapshot_comes_first(live_site: str, champion: ModelVersion) ->
     assert first["model"]["version"] == "1"
 
 
-async def test_a_new_post_is_in_a_tick_within_two_seconds(
+async def test_a_new_post_is_in_the_next_tick_but_one_at_the_latest(
     live_site: str, champion: ModelVersion
 ) -> None:
     async with await connect(live_site) as socket:
         await next_of(socket, "snapshot")
-        began = time.monotonic()
         pk = await judge("the game awful today")
+        (ticker,) = [each for each in list(live._tickers.values()) if each._viewers]
+        # One may be in the making.
+        latest = ticker.sequence + 2
         tick = await anext(ticks_with_news(socket))
-    assert time.monotonic() - began < 2
+    assert tick["sequence"] <= latest
+    # So the page has it within two seconds of its judgement.
+    assert 2 * live.TICK_SECONDS < 2
     assert [post["id"] for post in tick["posts"]] == [pk]
     (count,) = tick["counts"]
     assert (count["category"], count["stream"], count["count"]) == ("negative", None, 1)
@@ -107,16 +115,16 @@ async def test_a_post_counts_overall_and_in_its_streams(
 async def test_ticks_are_numbered_without_gap_and_at_most_four_a_second(
     live_site: str, champion: ModelVersion
 ) -> None:
-    numbers = []
+    numbers: list[int] = []
+    began = time.monotonic()
     async with await connect(live_site) as socket:
         await next_of(socket, "snapshot")
-        began = time.monotonic()
-        while time.monotonic() - began < 2:
+        while len(numbers) < 8:
             await judge()
             numbers.append((await next_of(socket, "tick"))["sequence"])
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-    # One may fall on either end.
-    assert len(numbers) <= 4 * (time.monotonic() - began) + 2
+    # The first comes at once.
+    assert len(numbers) <= 4 * (time.monotonic() - began) + 1
 
 
 async def test_a_promotion_is_told(

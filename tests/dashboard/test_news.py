@@ -182,13 +182,13 @@ def test_of_transactions_that_overlap_nothing_is_lost() -> None:
                     scores={},
                 )
                 written.set()
-                go_on.wait(10)
+                go_on.wait(60)
         finally:
             connections.close_all()
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert written.wait(10)
+    assert written.wait(60)
     judge(late)
     assert told(reader) == [late.pk]
     go_on.set()

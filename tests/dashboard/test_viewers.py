@@ -34,7 +34,7 @@ async def browser(site: str, **options: Any) -> AsyncIterator[websockets.ClientC
 
 
 async def read(socket: websockets.ClientConnection) -> Message:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         message: Message = json.loads(await socket.recv())
         return message
 
@@ -62,7 +62,7 @@ async def test_browsers_that_come_at_once_share_one_run() -> None:
     assert len(messages) == 1
     for viewer in viewers:
         ticker.leave(viewer)
-    await asyncio.wait(runs, timeout=5)
+    await asyncio.wait(runs, timeout=30)
     assert runs[0].cancelled()
 
 

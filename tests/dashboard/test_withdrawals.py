@@ -236,7 +236,7 @@ def in_threads(*work: Callable[[], object]) -> list[BaseException]:
 
     def run(one: Callable[[], object]) -> None:
         try:
-            start.wait(10)
+            start.wait(60)
             one()
         except BaseException as error:
             failures.append(error)
@@ -308,7 +308,7 @@ def test_a_deletion_waits_for_the_judgement_in_progress_and_takes_it_off() -> No
                 Post.objects.select_for_update(no_key=True).get(pk=post.pk)
                 judge(post)
                 judged.set()
-                go_on.wait(10)
+                go_on.wait(60)
         finally:
             connections.close_all()
 
@@ -320,12 +320,12 @@ def test_a_deletion_waits_for_the_judgement_in_progress_and_takes_it_off() -> No
 
     threads = [threading.Thread(target=each) for each in (work, delete)]
     threads[0].start()
-    assert judged.wait(10)
+    assert judged.wait(60)
     threads[1].start()
     threads[1].join(0.2)
     assert threads[1].is_alive()
     go_on.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert counts() == {}
     assert is_right()
