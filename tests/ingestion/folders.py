@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from django.db import connections
+
 from ingestion.events import CaughtUp, Event, IncomingPost
 from ingestion.models import Connection, Stream, WatchedFile
 from ingestion.services import run_stream
@@ -77,9 +79,14 @@ def ids(heard: list[Event]) -> list[str]:
 def finish(inbox: Path) -> None:
     """Have everything that lies there read, and shown as finished."""
     stop = threading.Event()
-    thread = threading.Thread(
-        target=run_stream, args=(DirectorySource(inbox),), kwargs={"stop": stop}
-    )
+
+    def work() -> None:
+        try:
+            run_stream(DirectorySource(inbox), stop=stop)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     there = {
         (str(path.relative_to(inbox)), path.stat().st_size, path.stat().st_mtime_ns)

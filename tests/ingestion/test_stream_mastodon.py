@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from django.db import connections
 
 from ingestion import services
 from ingestion.exceptions import NeedsAttention
@@ -32,9 +33,14 @@ def run(m: MastodonApi) -> Iterator[Callable[..., Callable[[], Tally]]]:
         stop = threading.Event()
         tallies: list[Tally] = []
         source = MastodonSource(m.url, m.token)
-        thread = threading.Thread(
-            target=lambda: tallies.append(services.run_stream(source, stop=stop)), daemon=True
-        )
+
+        def work() -> None:
+            try:
+                tallies.append(services.run_stream(source, stop=stop))
+            finally:
+                connections.close_all()
+
+        thread = threading.Thread(target=work, daemon=True)
         thread.start()
 
         def end() -> Tally:
