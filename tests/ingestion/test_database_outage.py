@@ -129,9 +129,9 @@ def test_posts_that_come_while_the_database_is_away_are_stored_when_it_is_back(
     cluster: Cluster, x: XApi, start: Start
 ) -> None:
     process = start()
-    x.wait_for_stream(seconds=60)
+    x.wait_for_stream()
     with Publisher(x) as publisher:
-        wait_until(lambda: len(stored(cluster)) > 20, 30)
+        wait_until(lambda: len(stored(cluster)) > 20)
         cluster.stop("immediate")
         before = len(publisher.ids)
         time.sleep(OUTAGE_SECONDS)  # The outage itself, not a wait for something.
@@ -140,7 +140,7 @@ def test_posts_that_come_while_the_database_is_away_are_stored_when_it_is_back(
         back_at = len(publisher.ids)
         wait_until(lambda: len(stored(cluster)) > back_at + 20, 60)
     assert during > 200
-    wait_until(lambda: len(stored(cluster)) >= len(publisher.ids), 30)
+    wait_until(lambda: len(stored(cluster)) >= len(publisher.ids), 60)
     # In the order in which they came, none missing, none twice.
     assert stored(cluster) == publisher.ids
     assert process.poll() is None
@@ -155,24 +155,25 @@ def test_what_came_before_a_stop_without_a_database_is_stored_by_the_next_run(
     cluster: Cluster, x: XApi, start: Start, tmp_path: Path
 ) -> None:
     process = start()
-    x.wait_for_stream(seconds=60)
+    x.wait_for_stream()
     with Publisher(x) as publisher:
-        wait_until(lambda: len(stored(cluster)) > 5, 30)
+        wait_until(lambda: len(stored(cluster)) > 5)
         cluster.stop("immediate")
         try:
             count = len(publisher.ids)
-            wait_until(lambda: len(publisher.ids) > count + 30, 30)
+            wait_until(lambda: len(publisher.ids) > count + 30)
             stop(process)
         finally:
             cluster.start()
     waiting = list((tmp_path / "spill" / "x").glob("*.wal"))
     assert waiting
     assert len(stored(cluster)) < len(publisher.ids)
-    heard = publisher.ids[: count + 30]
+    # The last ones may not have been read any more when it was told to stop.
+    heard = publisher.ids[: count + 10]
     again = start()
     wait_until(lambda: set(heard) <= set(stored(cluster)), 60)
-    wait_until(lambda: not [path for path in waiting if path.exists()])
-    assert len(stored(cluster)) == len(set(stored(cluster)))
     # From the file: nothing had to be asked for again.
     assert not x.asked("/2/tweets/search/recent")
+    wait_until(lambda: not [path for path in waiting if path.exists()])
+    assert len(stored(cluster)) == len(set(stored(cluster)))
     stop(again)
