@@ -20,7 +20,7 @@ pytestmark = [
 def test_a_stored_post_is_classified_by_the_worker(champion: ModelVersion) -> None:
     with embedded.start_worker() as worker:
         store([incoming(), incoming()])
-        assert worker.drain(10)
+        assert worker.drain(60)
     assert Prediction.objects.count() == 2
 
 
@@ -31,7 +31,7 @@ def test_beat_runs_what_the_database_schedules(champion: ModelVersion) -> None:
     )
     store([incoming()], announce=False)
     with embedded.start_worker(beat=True):
-        wait_until(lambda: Prediction.objects.exists(), 20)
+        wait_until(lambda: Prediction.objects.exists(), 60)
 
 
 def test_it_stops_within_seconds_and_can_start_again() -> None:
