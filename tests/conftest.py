@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from celery import current_app
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -186,6 +187,10 @@ def celery_worker(database_url: str) -> Iterator[None]:
         with embedded.start_worker():
             yield
         return
+    # What earlier tests have left for nobody would come first.
+    with current_app.connection_for_write() as broker:
+        for name in embedded.QUEUES:
+            broker.default_channel.queue_purge(name)
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "celery", "-A", "sentiment_site", "worker"),
@@ -194,8 +199,11 @@ def celery_worker(database_url: str) -> Iterator[None]:
         cwd=settings.BASE_DIR,
         env={**os.environ, "DATABASE_URL": database_url},
     )
-    yield
-    end(process)
+    try:
+        wait_until(lambda: current_app.control.broadcast("ping", reply=True, limit=1), seconds=60)
+        yield
+    finally:
+        end(process)
 
 
 def end(process: subprocess.Popen[Any], seconds: float = 60.0) -> None:
@@ -243,7 +251,7 @@ def serve(port: int = 0) -> Iterator[str]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    wait_until(lambda: server.started)
+    wait_until(lambda: server.started, seconds=60)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
         yield f"http://127.0.0.1:{port}"
@@ -252,7 +260,7 @@ def serve(port: int = 0) -> Iterator[str]:
         thread.join(timeout=10)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 15.0) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> None:
     """Poll until `condition` holds; fail the test when it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
