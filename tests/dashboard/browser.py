@@ -32,8 +32,9 @@ def with_chromium(work: Callable[[Any], None], seconds: float = 150) -> None:
     errors: list[BaseException] = []
 
     def run() -> None:
-        from playwright.sync_api import sync_playwright
+        from playwright.sync_api import expect, sync_playwright
 
+        expect.set_options(timeout=PATIENCE_MS)
         try:
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
@@ -53,7 +54,7 @@ def with_chromium(work: Callable[[Any], None], seconds: float = 150) -> None:
 def in_browser(
     site: str, visit: Callable[[Any], None], *, forgiven: str | None = None, **context: Any
 ) -> None:
-    """Run `visit(page)` on the live page, when it is live.
+    """Run `visit(page)` on the live page, when it is live and what it asks for at first has come.
 
     Fails for any console error, but for `forgiven` ones, and for any request that leaves the site.
     """
@@ -63,11 +64,17 @@ def in_browser(
         page = browser.new_page(**context)
         report_problems(page, site, problems)
         page.goto(site)
-        page.wait_for_selector("#status[data-state=live]")
+        complete(page)
         visit(page)
 
     with_chromium(work)
     assert [p for p in problems if forgiven is None or forgiven not in p] == []
+
+
+def complete(page: Any) -> None:
+    """Wait until the live page is live, and nothing is under way that would draw it anew."""
+    page.wait_for_selector("#status[data-state=live]")
+    page.wait_for_selector("#details:not([aria-busy])")
 
 
 def report_problems(page: Any, site: str, problems: list[str]) -> None:
@@ -83,7 +90,7 @@ def _check_address(url: str, site: str, problems: list[str]) -> None:
         problems.append(f"left the site: {url}")
 
 
-def until(page: Any, condition: str, seconds: float = 10.0) -> None:
+def until(page: Any, condition: str, seconds: float = 30.0) -> None:
     """Wait until an expression of the page holds. The page's policy forbids the `eval` by which
     Playwright's own `wait_for_function` polls."""
     deadline = time.monotonic() + seconds
@@ -99,7 +106,7 @@ def shows(page: Any, selector: str, text: str | list[str], *, whole: bool = True
     places = page.locator(selector)
     place = expect(places if isinstance(text, list) else places.first)
     said = place.to_have_text if whole else place.to_contain_text
-    said(text, use_inner_text=True, timeout=PATIENCE_MS)
+    said(text, use_inner_text=True)
 
 
 def aside(work: Callable[[], object]) -> None:

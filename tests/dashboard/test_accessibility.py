@@ -18,7 +18,16 @@ from ingestion.models import Alert, Connection, Gap, Stream
 from ingestion.services import audit
 from modeling.models import Annotation, Category, LabelScheme, ModelVersion
 from modeling.services import annotate
-from tests.dashboard.browser import PHONE, browser_test, session_of, sign_in, until, with_chromium
+from tests.dashboard.browser import (
+    PATIENCE_MS,
+    PHONE,
+    browser_test,
+    complete,
+    session_of,
+    sign_in,
+    until,
+    with_chromium,
+)
 from tests.dashboard.factories import judge, judged, make_post, make_stream
 from tests.dashboard.model_rows import (
     a_report,
@@ -107,6 +116,7 @@ def violations(
             stranger = browser.new_context(viewport=size, reduced_motion="reduce")
             for context, places in ((known, paths), (stranger, strange)):
                 page = context.new_page()
+                page.set_default_timeout(PATIENCE_MS)
                 for path in places:
                     said = looked_at(page, site + path, is_narrow=size is PHONE)
                     found.setdefault(path, []).extend(said)
@@ -121,7 +131,7 @@ def looked_at(page: Any, address: str, *, is_narrow: bool) -> list[str]:
     assert answer.status == 200, address
     page.wait_for_load_state("load")
     if page.locator("#status").count():
-        page.wait_for_selector("#status[data-state=live]")
+        complete(page)
     if page.locator("#sheet").count():
         until(page, "!document.getElementById('text').textContent.startsWith('Fetching')")
     if "/docs" in address:

@@ -139,7 +139,7 @@ def test_a_comparison_that_cannot_be_read_says_so(live_site: str) -> None:
     def visit(page: Any) -> None:
         page.route("**/live/compare/**", lambda route: route.fulfill(status=503, body="{}"))
         page.goto(f"{live_site}/?range=1h&against=before")
-        page.locator("#verdict", has_text="cannot be read now").wait_for(timeout=10000)
+        page.locator("#verdict", has_text="cannot be read now").wait_for()
 
     in_browser(live_site, visit, forgiven="503")
 

@@ -9,6 +9,7 @@ from modeling.models import ModelVersion
 from tests.conftest import serve
 from tests.dashboard.browser import aside, browser_test, choose, in_browser, judge, shows, until
 from tests.dashboard.factories import make_stream
+from tests.ports import reserved_port
 
 pytestmark = browser_test
 
@@ -21,7 +22,7 @@ def test_a_new_post_appears_without_reload(live_site: str, champion: ModelVersio
         assert page.locator(".post").count() == 1
         judge("the food awful today")
         post = page.locator(".post", has_text="the food awful today")
-        post.wait_for(timeout=5000)
+        post.wait_for()
         assert "Negative" in post.inner_text()
         until(page, "document.querySelector('[data-count=negative]').textContent == '1'")
         shows(page, "[data-share=negative]", "50%")
@@ -37,7 +38,7 @@ def test_pausing_holds_posts_back_until_it_goes_on(live_site: str, champion: Mod
         until(page, "document.querySelector('[data-count=negative]').textContent == '1'")
         assert page.locator(".post").count() == 0
         page.click("#pause")
-        page.locator(".post").wait_for(timeout=5000)
+        page.locator(".post").wait_for()
 
     in_browser(live_site, visit)
 
@@ -53,7 +54,7 @@ def test_a_stream_s_view_shows_only_its_own_new_posts(
         page.wait_for_selector("#status[data-state=live]")
         judge("the train awful today")
         judge("the food awful today", streams=[stream])
-        page.locator(".post", has_text="the food").wait_for(timeout=5000)
+        page.locator(".post", has_text="the food").wait_for()
         assert page.locator(".post").count() == 1
         shows(page, "[data-count=negative]", "1")
 
@@ -67,8 +68,7 @@ def test_an_alert_is_shown(live_site: str, champion: ModelVersion) -> None:
                 sender=None, kind="drift", message="posts <b>have changed</b>", active=True
             )
         )
-        page.locator(".toast").wait_for(timeout=5000)
-        shows(page, ".toast", "Alert: posts <b>have changed</b>")
+        page.locator(".toast", has_text="Alert: posts <b>have changed</b>").wait_for()
 
     in_browser(live_site, visit)
 
@@ -76,17 +76,17 @@ def test_an_alert_is_shown(live_site: str, champion: ModelVersion) -> None:
 def test_the_page_comes_back_when_the_server_does(
     transactional_db: None, champion: ModelVersion
 ) -> None:
-    with ExitStack() as servers:
-        site = servers.enter_context(serve())
+    with reserved_port() as port, ExitStack() as servers:
+        site = servers.enter_context(serve(port))
 
         def visit(page: Any) -> None:
             page.evaluate("window.sameVisit = true")
             servers.close()
             page.wait_for_selector("#status[data-state=reconnecting]")
             judge("the food awful today")
-            servers.enter_context(serve(int(site.rsplit(":", 1)[1])))
+            servers.enter_context(serve(port))
             page.wait_for_selector("#status[data-state=live]")
-            page.locator(".post", has_text="the food").wait_for(timeout=5000)
+            page.locator(".post", has_text="the food").wait_for()
             shows(page, "[data-count=negative]", "1")
             assert page.evaluate("window.sameVisit") is True
 
@@ -100,7 +100,7 @@ def test_a_deleted_post_leaves_the_open_page(live_site: str, champion: ModelVers
     def visit(page: Any) -> None:
         assert page.locator(".post").count() == 2
         aside(lambda: forget("file", ["7"]))
-        page.locator(".post", has_text="the food").wait_for(state="detached", timeout=5000)
+        page.locator(".post", has_text="the food").wait_for(state="detached")
         until(page, "document.querySelector('[data-count=negative]').textContent == '1'")
         assert page.locator(".post").count() == 1
 
@@ -141,6 +141,6 @@ def test_a_socket_that_falls_silent_is_opened_anew(live_site: str, champion: Mod
         judge("the food awful today")
         page.clock.run_for(20000)
         page.wait_for_selector("#status[data-state=live]")
-        page.locator(".post", has_text="the food awful").wait_for(timeout=5000)
+        page.locator(".post", has_text="the food awful").wait_for()
 
     in_browser(live_site, visit)

@@ -13,7 +13,7 @@ from django.test import Client
 
 from modeling.models import ModelVersion
 from tests.chromium import CHROMIUM
-from tests.dashboard.browser import session_of, sign_in, with_chromium
+from tests.dashboard.browser import PATIENCE_MS, session_of, sign_in, with_chromium
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 HTML = {"Accept": "text/html"}
@@ -71,6 +71,7 @@ def problems_of(site: str, paths: list[str], session: str) -> dict[str, list[str
     def visit(context: Any, path: str) -> list[str]:
         told: list[str] = []
         page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
         page.on("console", lambda m: m.type == "error" and told.append(m.text))
         page.on("pageerror", lambda error: told.append(str(error)))
         page.on(
@@ -80,7 +81,7 @@ def problems_of(site: str, paths: list[str], session: str) -> dict[str, list[str
         page.goto(site + path)
         page.wait_for_load_state("load")
         if path.startswith("/docs"):
-            page.get_by_text("Sentiment API").first.wait_for(timeout=20000)
+            page.get_by_text("Sentiment API").first.wait_for()
         page.wait_for_timeout(500)
         page.close()
         return [text for text in told if path != "/docs/redoc" or LOGO not in text]

@@ -50,7 +50,7 @@ def test_the_pages_about_the_model_and_their_charts_are_german_and_fit_a_phone(
         for path in paths:
             page.goto(live_site + path)
             for chart in page.locator("[data-figure]").all():
-                expect(chart.locator(".main-svg").first).to_be_attached(timeout=15000)
+                expect(chart.locator(".main-svg").first).to_be_attached()
             assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
             drawn = " ".join(page.locator("[data-figure] svg text").all_text_contents())
             for german in axes.get(path, ()):

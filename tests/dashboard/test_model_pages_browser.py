@@ -36,10 +36,10 @@ def test_a_promotion_on_one_page_is_seen_on_another_that_is_open(
         other.get_by_label("Why").fill("sounder on irony")
         other.get_by_role("button", name="Promote version 2").click()
         expect(other.get_by_text("Version 2 is the champion now.")).to_be_visible()
-        expect(page.locator("#model-version")).to_have_text("2", timeout=15000)
+        expect(page.locator("#model-version")).to_have_text("2")
         other.get_by_role("link", name="Roll back to version 1").click()
         other.get_by_role("button", name="Roll back to version 1").click()
-        expect(page.locator("#model-version")).to_have_text("1", timeout=15000)
+        expect(page.locator("#model-version")).to_have_text("1")
         assert page.evaluate("window.sameVisit") is True
 
     in_browser(live_site, visit)
@@ -83,7 +83,7 @@ def test_every_page_fits_a_phone_and_draws_its_charts(
         for path in paths:
             page.goto(live_site + path)
             for chart in page.locator("[data-figure]").all():
-                expect(chart.locator(".main-svg").first).to_be_attached(timeout=15000)
+                expect(chart.locator(".main-svg").first).to_be_attached()
             assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
             unnamed = page.locator("table:not(:has(caption)), [data-figure]:not([aria-label])")
             assert unnamed.count() == 0, path
@@ -121,14 +121,14 @@ def test_a_run_is_followed_to_its_end(
         expect(page.locator("#no-epochs")).to_be_visible()
         points = "document.querySelector('[data-figure]').data[0].y.length"
         move(loss=0.8, losses=[[0.1, 1.0], [0.2, 0.9], [0.3, 0.8]])
-        expect(page.locator("#run-loss")).to_have_text("0.800", timeout=15000)
+        expect(page.locator("#run-loss")).to_have_text("0.800")
         assert page.evaluate(points) == 3
         expect(page.locator("#no-epochs")).to_be_visible()
         move(progress=0.6, history=[{"epoch": 1, "loss": 0.71, "macro_recall": 0.8}])
-        expect(page.locator("#run-share")).to_have_text("60%", timeout=15000)
+        expect(page.locator("#run-share")).to_have_text("60%")
         expect(page.locator(".epochs tbody tr")).to_have_count(1)
         move(status="failed", error="the disk is full")
-        expect(page.get_by_text("the disk is full")).to_be_visible(timeout=15000)
+        expect(page.get_by_text("the disk is full")).to_be_visible()
         expect(page.locator("#run-progress")).to_have_count(0)
 
     in_browser(live_site, visit)

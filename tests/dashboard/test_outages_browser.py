@@ -43,7 +43,7 @@ def test_an_outage_is_shaded_and_told_in_words(live_site: str, champion: ModelVe
         assert "UTC (network); 85% got back (recent search)." in told.inner_text()
         until(page, "document.getElementById('timeline').layout?.shapes?.length == 1")
         aside(lambda: outage(started_at=timezone.now(), ended_at=None, state="open", cause="dns"))
-        page.locator("#gap-list li.open").wait_for(timeout=5000)
+        page.locator("#gap-list li.open").wait_for()
         shows(page, "#gap-list li.open", "X is away since", whole=False)
         until(page, "document.getElementById('timeline').layout.shapes.length == 2")
         page.click("[data-mode=share]")
@@ -65,7 +65,7 @@ def test_sources_and_what_they_need_are_shown_live(live_site: str, champion: Mod
             lambda: MonthlyUsage.objects.create(source="x", month=month, posts_read=90, budget=100)
         )
         aside(lambda: tell(status="failed", last_error="The token <b>was</b> revoked."))
-        page.locator("#alerts li", has_text="The token <b>was</b> revoked.").wait_for(timeout=5000)
+        page.locator("#alerts li", has_text="The token <b>was</b> revoked.").wait_for()
         assert page.locator("#alerts li").count() == 2
         shows(page, ".source[data-status=failed]", "failed: needs attention", whole=False)
         shows(page, ".source", "90 of 100 posts (90%)", whole=False)
@@ -73,7 +73,7 @@ def test_sources_and_what_they_need_are_shown_live(live_site: str, champion: Mod
         page.wait_for_selector("#status[data-state=live]")
         assert page.locator("#alerts li").count() == 2
         aside(lambda: tell(status="stopped", last_error=""))
-        page.locator("#alerts li", has_text="token").wait_for(state="detached", timeout=5000)
+        page.locator("#alerts li", has_text="token").wait_for(state="detached")
         assert page.locator("#alerts li").count() == 1
 
     in_browser(live_site, visit)
@@ -97,10 +97,10 @@ def test_a_reconnection_that_missed_nothing_leaves_the_list(
 
     def visit(page: Any) -> None:
         aside(lambda: outage(started_at=now, ended_at=None, state="open"))
-        page.locator("#gap-list li.open").wait_for(timeout=5000)
+        page.locator("#gap-list li.open").wait_for()
         ended = now + timedelta(milliseconds=300)
         aside(lambda: Gap.objects.update(state="filled", ended_at=ended))
-        page.locator("#gaps").wait_for(state="hidden", timeout=5000)
+        page.locator("#gaps").wait_for(state="hidden")
         until(page, "!document.getElementById('timeline').layout.shapes.length")
 
     in_browser(live_site, visit)
@@ -113,7 +113,7 @@ def test_a_view_of_old_posts_has_no_outage_of_today(live_site: str, champion: Mo
         aside(lambda: outage(started_at=timezone.now(), ended_at=None, state="open"))
         aside(lambda: Connection.objects.create(source="x", status="stopped"))
         # Both are told in one tick at the latest: the panel shows that it has come.
-        page.locator(".source").wait_for(timeout=5000)
+        page.locator(".source").wait_for()
         assert page.locator("#gaps").is_hidden()
 
     in_browser(live_site, visit)

@@ -34,8 +34,13 @@ def test_a_busy_model_is_asked_again(live_site: str, champion: ModelVersion) -> 
                 route.continue_()
 
         page.route("**/predict", answer)
-        page.type("#try-text", "the song wonderful today", delay=10)
-        page.locator("#try-result", has_text="asking again in 1 s").wait_for(timeout=5000)
+        # By a clock of the test's: a machine that is busy lets time pass between two keys.
+        page.clock.install()
+        page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 1)
+        page.type("#try-text", "the song wonderful today")
+        page.clock.run_for(250)
+        page.locator("#try-result", has_text="asking again in 1 s").wait_for()
+        page.clock.run_for(1000)
         page.wait_for_selector("#try-result strong")
         # One question for all the keys, and one more.
         assert busy["times"] == 2
@@ -61,7 +66,7 @@ def test_a_post_s_markup_is_shown_as_text(live_site: str, champion: ModelVersion
 
     def visit(page: Any) -> None:
         judge(f"live {MARKUP}")
-        page.locator(".post", has_text="live ").wait_for(timeout=5000)
+        page.locator(".post", has_text="live ").wait_for()
         shows(page, ".post p", [f"live {MARKUP}", MARKUP])
         assert "@<i>ada</i>" in page.locator(".post").last.inner_text()
         assert page.locator(".post img, .post b, .post i:not(.meter i)").count() == 0
@@ -102,10 +107,11 @@ def test_a_view_is_an_address_and_an_address_a_view(live_site: str, champion: Mo
         judge("the food terrible today", streams=[one], lang="en")
         judge("the city terrible today", streams=[one], lang="en")
         # The server counts words, so it is asked.
-        page.locator(".post", has_text="the food terrible").wait_for(timeout=12000)
+        page.locator(".post", has_text="the food terrible").wait_for()
         assert page.locator(".post").count() == 2
         shows(page, "[data-count=negative]", "2")
-        page.click(".clear")
+        with page.expect_navigation():
+            page.click(".clear")
         page.wait_for_selector("#status[data-state=live]")
         assert page.locator(".post").count() == 6
 
@@ -119,7 +125,7 @@ def test_a_post_says_why_it_is_judged_so(live_site: str, champion: ModelVersion)
         why = page.get_by_role("button", name="Why?")
         why.focus()
         page.keyboard.press("Enter")
-        page.locator(".why .judged").wait_for(timeout=10000)
+        page.locator(".why .judged").wait_for()
         shows(page, ".why", "Version 1 says", whole=False)
         marked = set(page.locator(".why mark").all_inner_texts())
         assert marked <= {"😡", "the", "food", "awful", "today"}
@@ -145,7 +151,7 @@ def test_a_bin_s_posts_are_shown_on_demand(live_site: str, champion: ModelVersio
         page.wait_for_selector("dialog[open]")
         shows(page, "#bin-posts .post p", ["the train awful today"])
         page.keyboard.press("Escape")
-        assert page.locator("dialog[open]").count() == 0
+        page.locator("dialog[open]").wait_for(state="detached")
         page.click("[data-mode=net]")
         until(page, "document.getElementById('timeline').data.some((t) => t.name === 'Net')")
         until(page, "document.querySelector('#timeline .nsewdrag')")
