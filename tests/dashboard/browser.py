@@ -20,6 +20,8 @@ from tests.dashboard.factories import make_post
 browser_test = [
     pytest.mark.browser,
     pytest.mark.django_db(transaction=True),
+    # The first test of a process trains its model, too.
+    pytest.mark.timeout(400),
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
 ]
 PHONE = {"width": 360, "height": 740}
@@ -27,7 +29,7 @@ PHONE = {"width": 360, "height": 740}
 PATIENCE_MS = 60_000
 
 
-def with_chromium(work: Callable[[Any], None], seconds: float = 150) -> None:
+def with_chromium(work: Callable[[Any], None], seconds: float = 250) -> None:
     """Run `work(browser)` in a thread of its own: Playwright brings a loop."""
     errors: list[BaseException] = []
 

@@ -37,7 +37,7 @@ from tests.dashboard.model_rows import (
 )
 
 # Some seventy pages, of which each is quick.
-pytestmark = [*browser_test, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.timeout(1100), *browser_test]
 
 DESK = {"width": 1280, "height": 900}
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -121,7 +121,7 @@ def violations(
                     said = looked_at(page, site + path, is_narrow=size is PHONE)
                     found.setdefault(path, []).extend(said)
 
-    with_chromium(work, seconds=500)
+    with_chromium(work, seconds=1000)
     return {path: said for path, said in found.items() if said}
 
 

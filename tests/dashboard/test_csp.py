@@ -98,6 +98,7 @@ def problems_of(site: str, paths: list[str], session: str) -> dict[str, list[str
 
 @needs_browser
 @pytest.mark.browser
+@pytest.mark.timeout(400)
 @pytest.mark.django_db(transaction=True)
 def test_no_page_breaks_the_policy(
     live_site: str, champion: ModelVersion, admin_user: User
