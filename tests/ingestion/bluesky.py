@@ -8,6 +8,7 @@ from typing import TypeVar
 import pytest
 
 from ingestion.events import (
+    CaughtUp,
     Connected,
     Event,
     IncomingPost,
@@ -16,6 +17,7 @@ from ingestion.exceptions import SourceError
 from ingestion.models import Stream
 from ingestion.sources import Resume
 from ingestion.sources.bluesky import BlueskySource
+from tests.jetstream import Jetstream
 
 E = TypeVar("E", bound=Event)
 
@@ -24,7 +26,7 @@ def make(
     version: int, *hosts: str, stall_seconds: float = 5.0, query: str = "cats"
 ) -> BlueskySource:
     source = BlueskySource(
-        hosts, version, stall_seconds=stall_seconds, settle_seconds=0.1, quiet_seconds=0.5
+        hosts, version, stall_seconds=stall_seconds, settle_seconds=0.1, quiet_seconds=5.0
     )
     source.follow([stream(1, query)])
     return source
@@ -39,6 +41,12 @@ def open_stream(live: BlueskySource, resume: Resume | None = None) -> Iterator[E
     events = live.connect(resume or Resume())
     assert isinstance(next(events), Connected)
     return events
+
+
+def caught_up(bluesky: Jetstream, events: Iterator[Event]) -> tuple[list[Event], CaughtUp]:
+    """What comes before CaughtUp, and that: something new tells that the replay is over."""
+    bluesky.publish("something new")
+    return until(events, CaughtUp)
 
 
 def take(events: Iterator[Event], kind: type[E]) -> E:

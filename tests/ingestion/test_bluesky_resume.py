@@ -18,7 +18,16 @@ from ingestion.sources import Resume
 from ingestion.sources.bluesky import BlueskySource
 from ingestion.sources.bluesky_payload import Moment
 from ingestion.sources.bluesky_resume import Position, Replay, micros
-from tests.ingestion.bluesky import failure, make, open_stream, posts_of, stream, texts, until
+from tests.ingestion.bluesky import (
+    caught_up,
+    failure,
+    make,
+    open_stream,
+    posts_of,
+    stream,
+    texts,
+    until,
+)
 from tests.jetstream import Jetstream, problem
 from tests.jetstream_events import ALICE
 
@@ -32,8 +41,8 @@ def test_what_was_missed_comes_first(bluesky: Jetstream, live: BlueskySource) ->
     bluesky.publish("cats two")
     again = live.connect(Resume(checkpoint.cursor))
     assert next(again) == Connected(replays=True)
-    before, caught_up = until(again, CaughtUp)
-    assert caught_up == CaughtUp("cursor replay")
+    before, said = until(again, CaughtUp)
+    assert said == CaughtUp("cursor replay")
     assert posts_of(before)[-1] == "cats two"
     bluesky.publish("cats three")
     assert texts(again, 1) == ["cats three"]
@@ -85,10 +94,10 @@ def test_a_live_post_that_overtakes_the_replay_does_not_end_it(
     bluesky.overtaking, bluesky.repeats, bluesky.pause = 1, 2, 0.02
     # A busy machine pauses longer than the host does.
     live.settle_seconds, live.quiet_seconds = 2, 2
-    before, caught_up = until(open_stream(live, Resume(str(Position.at(start)))), CaughtUp)
+    before, said = until(open_stream(live, Resume(str(Position.at(start)))), CaughtUp)
     assert posts_of(before)[0] == "cats, live"
     assert posts_of(before)[-1] == "cats 9"
-    assert caught_up.is_complete
+    assert said.is_complete
 
 
 def test_a_host_slow_to_begin_its_replay_has_not_ended_it() -> None:
@@ -102,6 +111,16 @@ def test_a_host_slow_to_begin_its_replay_has_not_ended_it() -> None:
     replay.heard(Moment(micros(asked_at)), 32)
     replay.heard(Moment(micros(asked_at)), 33)
     assert replay.ends(33)
+
+
+def test_where_nothing_new_comes_a_silence_ends_the_replay() -> None:
+    asked_at = datetime.now(UTC)
+    replay = Replay(asked_at - timedelta(minutes=10), asked_at, settle=1, quiet=5)
+    replay.begin(0)
+    assert not replay.ends(4)
+    replay.heard(Moment(micros(asked_at - timedelta(minutes=9))), 4)
+    assert not replay.ends(8)
+    assert replay.ends(9)
 
 
 def test_the_cursor_in_the_middle_of_a_replay_is_the_replays(
@@ -124,18 +143,18 @@ def test_a_clamped_replay_says_what_is_missing(bluesky: Jetstream, live: Bluesky
     bluesky.publish("cats, forgotten", at=now - timedelta(hours=50))
     bluesky.publish("cats, oldest", at=now - timedelta(hours=35))
     events = open_stream(live, Resume(str(Position.at(now - timedelta(hours=49)))))
-    before, caught_up = until(events, CaughtUp)
+    before, said = caught_up(bluesky, events)
     assert posts_of(before) == ["cats, oldest"]
-    assert not caught_up.is_complete
-    assert f"{now - timedelta(hours=49):%Y-%m-%d %H:%M}" in caught_up.note
+    assert not said.is_complete
+    assert f"{now - timedelta(hours=49):%Y-%m-%d %H:%M}" in said.note
 
 
 def test_long_silence_of_one_author_is_no_loss(bluesky: Jetstream, live: BlueskySource) -> None:
     live.follow([stream(1, f"from:{ALICE}")])
     cursor = str(Position.at(datetime.now(UTC) - timedelta(hours=3)))
     bluesky.publish("cats")
-    _, caught_up = until(open_stream(live, Resume(cursor)), CaughtUp)
-    assert caught_up.is_complete
+    _, said = caught_up(bluesky, open_stream(live, Resume(cursor)))
+    assert said.is_complete
 
 
 def test_what_was_covered_after_the_cursor_is_not_missed(
@@ -145,8 +164,8 @@ def test_what_was_covered_after_the_cursor_is_not_missed(
     now = datetime.now(UTC)
     bluesky.publish("cats", at=now - timedelta(hours=1))
     resume = Resume(str(Position.at(now - timedelta(days=4))), now - timedelta(seconds=9))
-    _, caught_up = until(open_stream(live, resume), CaughtUp)
-    assert caught_up.is_complete
+    _, said = caught_up(bluesky, open_stream(live, resume))
+    assert said.is_complete
 
 
 @pytest.mark.parametrize("cursor", ["", "nonsense", "{}", '{"time_us": 9999999999999999}', "[1]"])
@@ -174,9 +193,9 @@ def test_version_2_goes_on_at_the_exact_event(bluesky: Jetstream) -> None:
         bluesky.publish(f"cats {number}", at=datetime.now(UTC) - timedelta(minutes=9 - number))
     place = bluesky.history[1]
     cursor = str(Position(place.time_us, place.seq, bluesky.url))
-    before, caught_up = until(open_stream(live, Resume(cursor)), CaughtUp)
+    before, said = caught_up(bluesky, open_stream(live, Resume(cursor)))
     assert posts_of(before) == ["cats 1", "cats 2"]
-    assert caught_up.is_complete
+    assert said.is_complete
 
 
 def test_a_number_of_another_host_is_not_used(bluesky: Jetstream) -> None:
@@ -201,9 +220,9 @@ def test_a_number_that_is_too_old_gives_way_to_the_time(bluesky: Jetstream) -> N
     old = bluesky.history[0]
     cursor = str(Position(old.time_us, old.seq, bluesky.url))
     events = open_stream(make(2, bluesky.url), Resume(cursor))
-    before, caught_up = until(events, CaughtUp)
+    before, said = caught_up(bluesky, events)
     assert posts_of(before) == ["cats, oldest"]
-    assert not caught_up.is_complete and "was replayed" in caught_up.note
+    assert not said.is_complete and "was replayed" in said.note
     assert bluesky.connects == 2
 
 
@@ -212,8 +231,8 @@ def test_a_host_that_goes_back_nowhere_is_followed_live(bluesky: Jetstream) -> N
     cursor = str(Position(micros(datetime.now(UTC)), 7, bluesky.url))
     events = make(2, bluesky.url).connect(Resume(cursor))
     assert next(events) == Connected(replays=True)
-    caught_up = next(events)
-    assert isinstance(caught_up, CaughtUp) and not caught_up.is_complete
+    said = next(events)
+    assert isinstance(said, CaughtUp) and not said.is_complete
     bluesky.publish("cats")
     assert texts(events, 1) == ["cats"]
 

@@ -27,7 +27,7 @@ def bluesky() -> Iterator[Jetstream]:
 def source(request: pytest.FixtureRequest, bluesky: Jetstream) -> Callable[[], BlueskySource]:
     """Makes the source anew, as each process does."""
     return lambda: BlueskySource(
-        [bluesky.url], request.param, settle_seconds=0.1, quiet_seconds=0.5
+        [bluesky.url], request.param, settle_seconds=0.1, quiet_seconds=5.0
     )
 
 
@@ -119,6 +119,8 @@ def test_what_is_kept_no_longer_is_told_in_the_gap(
         covered_until=now - timedelta(days=4),
     )
     with run(source()):
+        bluesky.wait_for_stream()
+        bluesky.publish("something new")
         wait_until(lambda: Gap.objects.filter(note__contains="nothing from"))
     assert texts() == {"cats, kept"}
     assert Gap.objects.get(note__contains="nothing from").state == Gap.State.PARTIAL
