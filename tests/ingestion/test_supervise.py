@@ -68,7 +68,7 @@ def test_a_stream_that_x_refused_is_followed_soon_after_it_is_corrected(x: XApi)
     wait_until(lambda: Connection.objects.filter(status="waiting").exists())
     bad.query = "cats"
     bad.save()
-    x.wait_for_stream(connects=2, seconds=8)
+    x.wait_for_stream(connects=2)
 
 
 def test_streams_that_the_budget_held_are_let_go_when_the_month_turns(
