@@ -54,8 +54,9 @@ def mlflow_store(settings: Settings, tmp_path: Path, empty_mlflow_store: Path) -
 
 
 @pytest.fixture
-def tiny_settings(mlflow_store: Settings, tiny_base: Path) -> Iterator[Settings]:
-    """Settings by which a training takes seconds."""
+def tiny_settings(mlflow_store: Settings, tiny_base: Path, tmp_path: Path) -> Iterator[Settings]:
+    """Settings by which a training takes seconds, and finds no other's checkpoints."""
+    mlflow_store.VAR_DIR = tmp_path
     mlflow_store.MODEL_NAME = str(tiny_base)
     mlflow_store.MAX_LENGTH, mlflow_store.BATCH_SIZE = 32, 16
     mlflow_store.LEARNING_RATE, mlflow_store.NUM_EPOCHS = 3e-3, 8

@@ -65,6 +65,7 @@ def test_killed_in_training_and_in_registering_it_ends_with_one_version(
     labelled: LabelScheme, tiny_settings: Settings, manage: Manage
 ) -> None:
     environment = {
+        "VAR_DIR": str(tiny_settings.VAR_DIR),
         "MODEL_NAME": tiny_settings.MODEL_NAME,
         "MAX_LENGTH": "32",
         "BATCH_SIZE": "16",
@@ -136,7 +137,11 @@ def test_a_version_that_was_registered_before_the_kill_is_found_again(
 def test_sigterm_leaves_the_command_interrupted_with_exit_code_1(
     labelled: LabelScheme, tiny_settings: Settings, manage: Manage
 ) -> None:
-    environment = {"MODEL_NAME": tiny_settings.MODEL_NAME, "OMP_NUM_THREADS": "1"}
+    environment = {
+        "VAR_DIR": str(tiny_settings.VAR_DIR),
+        "MODEL_NAME": tiny_settings.MODEL_NAME,
+        "OMP_NUM_THREADS": "1",
+    }
     process = manage(
         *("train", "--scheme", "mood", "--json", "--epochs", "2000", "--patience", "0"),
         **environment,

@@ -220,7 +220,8 @@ def test_a_registry_that_is_away_costs_a_warning_and_seconds(
         django_capture_on_commit_callbacks(execute=True),
     ):
         promote(make_version(1))
-    assert time.monotonic() - started < 30
+    # MLflow's own retries take four minutes.
+    assert time.monotonic() - started < 60
     assert ModelVersion.objects.champions().get().version == 1
     assert "the database row says what serves" in caplog.text
 
