@@ -77,14 +77,16 @@ def test_labels_become_a_model_that_serves_and_bad_labels_do_not(
         entry = labelled.promotions.first()
         assert entry is not None and entry.actor == f"training run {good.pk}"
 
-        # Somebody labels at random, but not what models are judged on.
+        # Somebody labels wrongly at random, but not what models are judged on.
         chance = random.Random(3)
-        learned = [
-            post.pk
-            for post in Post.objects.filter(annotations__scheme=labelled).distinct().order_by("pk")
-            if split_name(text.digest(post.text)) == "train"
-        ]
-        annotate_many(labelled, {pk: chance.choice(LABELS) for pk in learned})
+        said = Annotation.objects.current().filter(scheme=labelled).order_by("post_id")
+        wrong = {
+            label.post_id: chance.choice([key for key in LABELS if key != label.category.key])
+            for label in said.select_related("post", "category")
+            if split_name(text.digest(label.post.text)) == "train"
+        }
+        assert len(wrong) > tiny_settings.MIN_SAMPLES_FOR_RETRAIN
+        annotate_many(labelled, wrong)
         assert Annotation.objects.current().count() == Post.objects.count()
         tasks.check_retraining.delay()
         wait_until(lambda: ended(2), seconds=120)
