@@ -219,7 +219,8 @@ def test_different_streams_have_searches_of_their_own(here: XApi) -> None:
 def test_a_used_up_window_is_waited_out_in_words(here: XApi) -> None:
     publish(here, 150)
     here.search_window.limit = 1
-    here.window_seconds = 2
+    # Longer than the first page takes to be stored.
+    here.window_seconds = 8
     shown: list[str] = []
     row = search_recent("cats", progress=lambda progress: shown.append(progress.message))
     assert (row.state, row.posts_read) == (State.DONE, 150)
