@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
-from django.db import connections
+from django.db import connection, connections
 
 from modeling.services import classify
 from tests.chromium import ARGUMENTS, CHROMIUM
@@ -24,6 +24,10 @@ browser_test = [
     pytest.mark.timeout(400),
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
 ]
+# For what takes long and looks at markup and styles alone.
+on_sqlite = pytest.mark.skipif(
+    connection.vendor != "sqlite", reason="pages look the same with every database"
+)
 PHONE = {"width": 360, "height": 740}
 # A page that is slow on a busy machine is no failure.
 PATIENCE_MS = 60_000

@@ -13,7 +13,7 @@ from django.test import Client
 
 from modeling.models import ModelVersion
 from tests.chromium import CHROMIUM
-from tests.dashboard.browser import PATIENCE_MS, session_of, sign_in, with_chromium
+from tests.dashboard.browser import PATIENCE_MS, on_sqlite, session_of, sign_in, with_chromium
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 HTML = {"Accept": "text/html"}
@@ -97,6 +97,7 @@ def problems_of(site: str, paths: list[str], session: str) -> dict[str, list[str
 
 
 @needs_browser
+@on_sqlite
 @pytest.mark.browser
 @pytest.mark.timeout(400)
 @pytest.mark.django_db(transaction=True)
