@@ -29,6 +29,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.sync.server import ServerConnection, serve
 
+from tests.connects import wait_for_connect
 from tests.jetstream_events import (
     ALICE,
     BOB,
@@ -228,12 +229,7 @@ class Jetstream:
 
     def wait_for_stream(self, connects: int = 1, seconds: float = 60.0) -> None:
         """Until the so-manieth connect, or a later one, has led to an open connection."""
-        deadline = time.monotonic() + seconds
-        # Not just any: that of the connect before may still stand.
-        while not any(subscriber.number >= connects for subscriber in list(self.subscribers)):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"{self.connects} connects, {len(self.subscribers)} open")
-            time.sleep(0.01)
+        wait_for_connect(lambda: list(self.subscribers), connects, seconds)
 
     def _do(self, action: bytes | str) -> None:
         with self._lock:

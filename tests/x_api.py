@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from tests.connects import wait_for_connect
 from tests.x_api_posts import Archive, Ids, Published, RateWindow
 from tests.x_api_refusals import PROBLEMS, Refusal
 from tests.x_api_rules import Matcher, parse
@@ -263,12 +264,7 @@ class XApi:
 
     def wait_for_stream(self, connects: int = 1, seconds: float = 60.0) -> None:
         """Until the so-manieth connect, or a later one, has led to an open stream."""
-        deadline = time.monotonic() + seconds
-        # Not just any stream: that of the connect before may still stand.
-        while not any(stream.number >= connects for stream in list(self.streams)):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"{self.connects} connects, {len(self.streams)} open")
-            time.sleep(0.01)
+        wait_for_connect(lambda: list(self.streams), connects, seconds)
 
     def _do(self, action: bytes | str) -> None:
         with self.lock:
