@@ -174,8 +174,8 @@ def manage(database_url: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     yield start
     for process in started:
         # One that a failed test has left would hold on to the tables that are emptied now.
-        process.kill()
-        process.wait()
+        with process:
+            process.kill()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -33,19 +34,9 @@ def x() -> Iterator[XApi]:
 
 
 @pytest.fixture
-def start(manage: Manage, x: XApi) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts the command; whatever still runs afterwards is killed."""
-    running: list[subprocess.Popen[str]] = []
-
-    def run(*arguments: str) -> subprocess.Popen[str]:
-        process = manage("stream", "--source", "x", "--json", *arguments, **x.environment)
-        running.append(process)
-        return process
-
-    yield run
-    for process in running:
-        process.kill()
-        process.communicate()
+def start(manage: Manage, x: XApi) -> Manage:
+    """Starts the command."""
+    return partial(manage, "stream", "--source", "x", "--json", **x.environment)
 
 
 def summary(process: subprocess.Popen[str], timeout: float = 60) -> dict[str, object]:
