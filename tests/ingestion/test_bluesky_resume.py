@@ -84,13 +84,19 @@ def test_what_waits_is_handed_over_before_the_connection_fails(
     assert [type(event) for event in seen] == [PostDeleted, Checkpoint]
 
 
+def to_be_replayed(bluesky: Jetstream, posts: int) -> datetime:
+    """Publish so many from ten minutes ago on, and one now; since when."""
+    start = datetime.now(UTC) - timedelta(minutes=10)
+    for number in range(posts):
+        bluesky.publish(f"cats {number}", at=start + timedelta(seconds=number))
+    bluesky.publish("cats, live")
+    return start
+
+
 def test_a_live_post_that_overtakes_the_replay_does_not_end_it(
     bluesky: Jetstream, live: BlueskySource
 ) -> None:
-    start = datetime.now(UTC) - timedelta(minutes=10)
-    for number in range(10):
-        bluesky.publish(f"cats {number}", at=start + timedelta(seconds=number))
-    bluesky.publish("cats, live")
+    start = to_be_replayed(bluesky, 10)
     bluesky.overtaking, bluesky.repeats, bluesky.pause = 1, 2, 0.02
     # A busy machine pauses longer than the host does.
     live.settle_seconds, live.quiet_seconds = 2, 2
@@ -126,10 +132,7 @@ def test_where_nothing_new_comes_a_silence_ends_the_replay() -> None:
 def test_the_cursor_in_the_middle_of_a_replay_is_the_replays(
     bluesky: Jetstream, live: BlueskySource
 ) -> None:
-    start = datetime.now(UTC) - timedelta(minutes=10)
-    for number in range(40):
-        bluesky.publish(f"cats {number}", at=start + timedelta(seconds=number))
-    bluesky.publish("cats, live")
+    start = to_be_replayed(bluesky, 40)
     bluesky.overtaking, bluesky.pause = 1, 0.05
     live.settle_seconds, live.quiet_seconds = 2, 2
     events = open_stream(live, Resume(str(Position.at(start))))
