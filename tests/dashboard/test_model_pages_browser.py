@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from modeling.models import LabelScheme, ModelVersion, Promotion, TrainingRun
-from tests.dashboard.browser import PHONE, aside, browser_test, in_browser
+from tests.dashboard.browser import PHONE, aside, browser_test, in_browser, until
 from tests.dashboard.model_rows import (
     a_report,
     a_run,
@@ -67,7 +67,8 @@ def populated(make_version: Versions, scheme: LabelScheme) -> list[str]:
     report = a_report(scheme, model_version=champion)
     a_report(scheme, model_version=champion)
     return [
-        *("/models/", "/models/2/", "/models/2/promote/", "/models/compare/?a=1&b=2"),
+        *("/models/", "/models/1/", "/models/2/", "/models/2/promote/"),
+        "/models/compare/?a=1&b=2",
         *("/models/runs/", f"/models/runs/{run.pk}/"),
         *("/models/reports/", f"/models/reports/{report.pk}/"),
     ]
@@ -90,6 +91,22 @@ def test_every_page_fits_a_phone_and_draws_its_charts(
             assert page.locator("h1").count() == 1, path
 
     in_browser(live_site, visit, viewport=PHONE, color_scheme=theme)
+
+
+def test_every_page_fits_desks_of_any_width(
+    live_site: str, make_version: Versions, scheme: LabelScheme
+) -> None:
+    paths = populated(make_version, scheme)
+
+    def visit(page: Any) -> None:
+        for path in paths:
+            page.goto(live_site + path)
+            for width in (768, 1024, 1081, 1280, 1920):
+                page.set_viewport_size({"width": width, "height": 900})
+                # Charts follow in a moment of their own.
+                until(page, f"document.documentElement.scrollWidth <= {width}")
+
+    in_browser(live_site, visit)
 
 
 def test_times_are_those_of_the_viewer(
