@@ -13,6 +13,7 @@ from typing import Any
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import DatabaseError, IntegrityError
 from django.http import Http404, HttpRequest, HttpResponse
+from django.template.loader import render_to_string
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -117,11 +118,11 @@ def _flatten(detail: Any, path: str = "") -> Iterator[dict[str, str]]:
 def problem_response(request: HttpRequest, code: int, detail: str) -> HttpResponse:
     """A problem where no view of the REST framework answers; a page for a browser."""
     if "text/html" in request.headers.get("Accept", ""):
-        return HttpResponse(
-            f"<!doctype html><title>{code}</title><h1>{HTTPStatus(code).phrase}</h1>"
-            f'<p>{detail}</p><p><a href="/">Back to the dashboard</a></p>',
-            status=code,
+        # Without the request: the database may be what is away.
+        page = render_to_string(
+            "problem.html", {"title": HTTPStatus(code).phrase, "detail": detail}
         )
+        return HttpResponse(page, status=code)
     return HttpResponse(json.dumps(problem(code, detail)), status=code, content_type=CONTENT_TYPE)
 
 

@@ -1,15 +1,18 @@
 """The other root routes."""
 
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 import yaml
 from django.core.management import call_command
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from api.exceptions import problem_response
 from ingestion.models import Connection
 from modeling import serving
 from modeling.models import LabelScheme, ModelVersion, QualityReport, TrainingRun
@@ -138,3 +141,22 @@ def test_the_schema_is_valid_openapi_without_warnings(tmp_path: Path) -> None:
 def test_the_documentation_needs_no_other_host(client: Client, path: str) -> None:
     page = client.get(path).content.decode()
     assert "http://" not in page.replace("http://testserver", "") and "//cdn" not in page
+
+
+@pytest.mark.parametrize(("language", "back"), [("en", "Back to the start"), ("de", "Zurück")])
+def test_a_browser_is_told_what_is_wrong_in_the_looks_of_the_pages(
+    client: Client, language: str, back: str
+) -> None:
+    answer = client.get("/nowhere", headers={"Accept": "text/html", "Accept-Language": language})
+    page = answer.content.decode()
+    assert answer.status_code == 404
+    assert "Nothing is at this address" in page and "css/app.css" in page and back in page
+
+
+def test_what_is_told_to_a_browser_is_text_and_asks_no_database(
+    django_assert_num_queries: Callable[..., AbstractContextManager[object]],
+) -> None:
+    request = RequestFactory().get("/", headers={"Accept": "text/html"})
+    with django_assert_num_queries(0):
+        page = problem_response(request, 503, "<b>away</b>").content.decode()
+    assert '<h1 lang="en">Service Unavailable</h1>' in page and "&lt;b&gt;away" in page
