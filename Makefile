@@ -34,7 +34,7 @@ run: $(VENV)/.runtime ## Start the live demo at http://127.0.0.1:8000 (PORT=… 
 	$(BIN)/python manage.py demo --port $(PORT)
 
 .PHONY: test
-test: $(VENV)/.dev ## Run the whole test suite, a process a core (up to 4); ARGS="-n 0 -k …" for some of it
+test: $(VENV)/.dev ## Run the whole test suite, a process more than cores (up to 4); ARGS="-n 0 -k …" for some of it
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 .PHONY: lint

@@ -3,6 +3,8 @@
 import os
 import tempfile
 
+import pytest
+
 # Kept for the session, and removed with it.
 _folder = tempfile.TemporaryDirectory(prefix="sentiment-tests-", ignore_cleanup_errors=True)
 
@@ -40,3 +42,9 @@ os.environ.update(
 if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and (address := os.environ.get("REDIS_URL")):
     server, _, number = address.rpartition("/")
     os.environ["REDIS_URL"] = f"{server}/{int(number) - int(worker.removeprefix('gw'))}"
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores: tests wait for sockets, browsers and processes of their own."""
+    return (os.cpu_count() or 1) + 1
