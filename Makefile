@@ -17,7 +17,7 @@ help: ## List the targets
 
 $(VENV)/.runtime: requirements.txt
 	@echo "==> Installing the runtime packages into $(VENV) (once; torch is large)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_TORCH) -r requirements.txt
 	@touch $@
 
