@@ -36,7 +36,7 @@ CACHE = Counter(
 CACHE_HITS, CACHE_MISSES = CACHE.labels("hit"), CACHE.labels("miss")
 DRIFT = Gauge(
     "sentiment_drift_score",
-    "PSI of the last quality report's window against the champion's training data.",
+    "The last quality report's statistics as multiples of what chance allows: above 1 is drift.",
     ["feature"],
     multiprocess_mode="mostrecent",
 )

@@ -78,6 +78,11 @@ class Statistic:
     def is_drift(self) -> bool:
         return self.value > self.threshold
 
+    @property
+    def ratio(self) -> float:
+        """The value as a multiple of the threshold: comparable across kinds, above 1 is drift."""
+        return self.value / max(self.threshold, 1e-9)
+
 
 # Of reports on posts like the reference's, at most so many tell of drift.
 FALSE_ALARMS = 0.01

@@ -287,7 +287,7 @@ def _shares(counts: Counter[str], total: int) -> dict[str, float]:
 
 def _publish(report: QualityReport, compared: Comparison) -> None:
     for name, entry in compared.statistics.items():
-        metrics.DRIFT.labels(name).set(entry.value)
+        metrics.DRIFT.labels(name).set(entry.ratio)
     key = report.scheme.key
     if compared.has_drift:
         named = english_names(compared.drifted)

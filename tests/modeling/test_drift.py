@@ -84,6 +84,8 @@ def test_a_shift_of_the_embeddings_alone_is_seen_by_those_who_look_at_them() -> 
     found = compare(posts(500, generator), posts(300, generator, shift=0.5))
     drifted = {name for name, entry in found.items() if entry.is_drift}
     assert drifted == {"embedding", "domain_classifier"}
+    # What metrics and their alert go by: one scale for every kind.
+    assert drifted == {name for name, entry in found.items() if entry.ratio > 1}
     assert found["embedding"].kind == "mmd" and found["domain_classifier"].value > 0.7
     assert found["embedding"].p_value == pytest.approx(1 / 300)
 
@@ -94,6 +96,8 @@ def test_a_sure_but_small_difference_is_no_drift() -> None:
     other[0]["characters"] *= 1.1
     found = compare(calm, other)
     assert found["characters"].value < found["characters"].threshold == 0.25
+    alike = compare(calm, posts(1000, generator))
+    assert alike["domain_classifier"].value > 0.3 and alike["domain_classifier"].ratio < 1
 
 
 def test_a_classifier_without_embeddings_is_compared_by_features() -> None:
