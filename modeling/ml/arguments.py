@@ -16,6 +16,8 @@ Progress = Callable[[float, str], None]
 
 SCHEDULES = ("linear", "cosine")
 COUNTS = ("max_length", "batch_size", "epochs", "gradient_accumulation_steps")
+# NumPy's generator takes no more.
+SEEDS = 2**32
 # From 0 to 1: shares, and rates of which larger ones teach nothing.
 SHARES = (
     "learning_rate",
@@ -103,6 +105,8 @@ class TrainingArguments:
                 raise TrainingError(f"{name} must lie between 0 and 1")
         if not self.distillation_temperature > 0:
             raise TrainingError("distillation_temperature must be above 0")
+        if not 0 <= self.seed < SEEDS:
+            raise TrainingError(f"seed must lie between 0 and {SEEDS - 1}")
 
 
 @dataclass

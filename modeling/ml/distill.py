@@ -53,7 +53,11 @@ class HubTeacher:
         self._torch = torch
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._tokenizer: Any = library.AutoTokenizer.from_pretrained(source)
-        model: Any = library.AutoModelForSequenceClassification.from_pretrained(source)
+        model: Any = library.AutoModelForSequenceClassification.from_pretrained(
+            # Processors multiply half precision slowly, or not at all.
+            source,
+            dtype=torch.float32 if self._device.type == "cpu" else "auto",
+        )
         self._model = model.to(self._device).eval()
         names = model.config.id2label
         self.labels = tuple(str(names[number]).lower() for number in range(len(names)))

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 def load_encoder(name: str, labels: Sequence[str], device: torch.device) -> tuple[Any, Any]:
     """Tokenizer and an encoder with a new head. Raises TrainingError for one we cannot serve."""
+    import torch
+
     library = hub.transformers()
     source = base_model.resolve(name)
     tokenizer = library.AutoTokenizer.from_pretrained(source)
@@ -34,6 +36,9 @@ def load_encoder(name: str, labels: Sequence[str], device: torch.device) -> tupl
     model = library.AutoModelForSequenceClassification.from_pretrained(
         source,
         config=config,
+        # Half of a checkpoint's precision is for what runs; AdamW's small steps vanish in it, and
+        # the new head would not fit.
+        dtype=torch.float32,
         # Torch's fused attention is slow backwards in bfloat16 on a CPU.
         attn_implementation="eager" if device.type == "cpu" else None,
         # A classifier of other labels is an encoder too: its head is replaced.

@@ -83,7 +83,9 @@ def half_precision(device: torch.device) -> torch.dtype | None:
     import torch
 
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
+        # Cards before Ampere emulate it, many times slower than float32.
+        is_native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if is_native else None
     capabilities = torch.cpu.get_capabilities()
     # Intel's AVX-512 has no more bfloat16 products a cycle than float32 ones; its AMX has.
     is_intel = "Intel" in str(capabilities.get("cpu_name", ""))

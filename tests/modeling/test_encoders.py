@@ -1,5 +1,6 @@
 """Encoders of other families than the tiny model's."""
 
+import shutil
 from pathlib import Path
 from string import ascii_lowercase
 
@@ -97,6 +98,19 @@ def make_encoder(kind: str, folder: Path) -> Path:
     )
     model_class(config).save_pretrained(folder)
     return folder
+
+
+def test_an_encoder_in_half_precision_is_trained_in_single(tiny_base: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+    from transformers import BertModel
+
+    BertModel.from_pretrained(tiny_base, dtype=torch.float16).save_pretrained(tmp_path / "half")
+    for path in tiny_base.glob("tokenizer*"):
+        shutil.copy(path, tmp_path / "half")
+    fine_tune(*data(), LABELS, quick(tmp_path / "half"), tmp_path / "out")
+    weights = load_file(tmp_path / "out" / "model.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.float32}
 
 
 @pytest.mark.parametrize("kind", ENCODERS)

@@ -161,6 +161,7 @@ def test_with_too_few_labels_the_command_says_how_many_more(own_scheme: LabelSch
         (["--epochs", "0"], "epochs must be at least 1"),
         (["--learning-rate", "-1"], "learning_rate must lie between"),
         (["--layer-decay", "nan"], "layer_decay must lie between"),
+        (["--seed", "-1"], "seed must lie between 0 and 4294967295"),
         (["--scheme", "none"], "no scheme has the key"),
     ],
 )

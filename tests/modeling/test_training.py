@@ -9,7 +9,7 @@ import torch
 
 from modeling.ml import base_model
 from modeling.ml.arguments import Labelled, TrainingArguments, TrainingError
-from modeling.ml.calibration import fit_temperature
+from modeling.ml.calibration import fit_temperature, softmax
 from modeling.ml.classifier import SentimentClassifier
 from modeling.ml.optimisation import (
     bucketed_batches,
@@ -81,9 +81,21 @@ def test_temperature_softens_what_is_too_sure() -> None:
     )
 
 
-def test_temperature_never_makes_surer() -> None:
+def test_few_posts_never_make_surer() -> None:
     truth = np.array([0, 1, 2] * 50)
     assert fit_temperature(np.eye(3)[truth] * 0.1, truth) == pytest.approx(1, abs=0.01)
+
+
+def test_many_posts_make_a_model_that_is_too_unsure_surer_within_bounds() -> None:
+    truth = np.array([0, 1, 2] * 167)
+    # Right in nine of ten, and says six of ten.
+    unsure = np.log(np.full((501, 3), 0.2) + np.eye(3)[truth] * 0.4)
+    unsure[::10] = np.roll(unsure[::10], 1, axis=1)
+    temperature = fit_temperature(unsure, truth)
+    sureness = softmax(unsure / temperature).max(axis=1).mean()
+    assert 0.3 < temperature < 0.7 and sureness == pytest.approx(0.9, abs=0.01)
+    assert fit_temperature(unsure[:499], truth[:499]) == pytest.approx(1, abs=0.01)
+    assert fit_temperature(np.eye(3)[truth] * 0.1, truth) == pytest.approx(0.3, abs=0.01)
 
 
 def test_texts_without_a_label_each_are_refused() -> None:
@@ -126,6 +138,18 @@ def test_bfloat16_is_for_processors_that_multiply_it_faster(
     assert half_precision(torch.device("cpu")) == dtype
 
 
+@pytest.mark.parametrize("is_native", [True, False])
+def test_bfloat16_that_a_card_only_emulates_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, is_native: bool
+) -> None:
+    def supported(including_emulation: bool = True) -> bool:
+        return including_emulation or is_native
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    expected = torch.bfloat16 if is_native else None
+    assert half_precision(torch.device("cuda")) == expected
+
+
 def test_training_ends_when_it_gets_no_better(tiny_base: Path, tmp_path: Path) -> None:
     arguments = quick(tiny_base, epochs=30, learning_rate=3e-3, patience=2)
     outcome = fine_tune(*data(), LABELS, arguments, tmp_path)
@@ -134,7 +158,14 @@ def test_training_ends_when_it_gets_no_better(tiny_base: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "values",
-    [{"schedule": "zigzag"}, {"epochs": 0}, {"warmup": 1.5}, {"distillation_temperature": 0}],
+    [
+        {"schedule": "zigzag"},
+        {"epochs": 0},
+        {"warmup": 1.5},
+        {"distillation_temperature": 0},
+        {"seed": -1},
+        {"seed": 2**32},
+    ],
 )
 def test_wrong_arguments_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(TrainingError, match=next(iter(values))):
