@@ -6,7 +6,7 @@ import logging
 import random
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -47,6 +47,8 @@ COMPARED = 1000
 # Of fewer different posts, or against fewer known ones, nothing can be told.
 MINIMUM_WINDOW = 50
 MINIMUM_REFERENCE = 200
+# Of a window that says one thing over and over, the accuracy is that of one answer.
+LARGEST_SHARE = 0.5
 # Labels come late; reports older than this keep the truth that they have.
 TRUTH_HORIZON = timedelta(days=30)
 MAXIMUM_LABELS = 50_000
@@ -101,8 +103,11 @@ def build_report(scheme: LabelScheme, *, window: timedelta = DEFAULT_WINDOW) -> 
         Prediction.objects.serving().of_current_posts().filter(scheme=scheme, created_at__gte=start)
     )
     rows = _sample(champion, start)
+    digests = [text.digest(row.text) for row in rows]
     sample, embedder, problem = _reference(champion)
-    compared = _compare_rows(champion, rows, sample, embedder)
+    # A text that is repeated a hundred times is one opinion, told as a share of its own.
+    distinct = list(dict(zip(digests, rows, strict=True)).values())
+    compared = _compare_rows(champion, distinct, sample, embedder)
     report = QualityReport.objects.create(
         scheme=scheme,
         model_version=champion,
@@ -114,12 +119,12 @@ def build_report(scheme: LabelScheme, *, window: timedelta = DEFAULT_WINDOW) -> 
             for name, entry in compared.statistics.items()
         },
         summary={
-            **_summary(rows, champion.reference),
+            **_summary(rows, Counter(digests), champion.reference),
             "verdict": compared.verdict,
             "telltale": dict(compared.telltale),
             **problem,
         },
-        accuracy=estimate(sample, np.array([row.confidence for row in rows]), compared),
+        accuracy=estimate(sample, np.array([row.confidence for row in rows]), digests, compared),
         has_drift=compared.has_drift,
     )
     _publish(report, compared)
@@ -159,10 +164,11 @@ def _reference(champion: ModelVersion) -> tuple[Sample | None, Embedder | None, 
 
 
 def _compare_rows(
-    champion: ModelVersion, rows: Sequence[Row], sample: Sample | None, embedder: Embedder | None
+    champion: ModelVersion,
+    distinct: Sequence[Row],
+    sample: Sample | None,
+    embedder: Embedder | None,
 ) -> Comparison:
-    # A text that is repeated a hundred times is one opinion, told as a share of its own.
-    distinct = list({text.digest(row.text): row for row in rows}.values())
     chosen = random.sample(distinct, min(COMPARED, len(distinct)))
     if sample is None:
         return Comparison(NO_REFERENCE, {})
@@ -205,9 +211,15 @@ def compare(
 
 
 def estimate(
-    sample: Sample | None, confidence: NDArray[np.floating], compared: Comparison
+    sample: Sample | None,
+    confidence: NDArray[np.floating],
+    texts: Sequence[str],
+    compared: Comparison,
 ) -> dict[str, Any]:
-    """The share of right answers without labels, its interval, and whether to believe it."""
+    """The share of right answers without labels, its interval, and whether to believe it.
+
+    `texts` has an entry for each post, the same for posts that say the same.
+    """
     if not len(confidence):
         return {}
     known = np.zeros(0, dtype=bool) if sample is None else sample.truth >= 0
@@ -215,8 +227,9 @@ def estimate(
     if sample is not None:
         known_confidence = sample.probabilities.max(axis=1)[known]
         known_right = (sample.probabilities.argmax(axis=1) == sample.truth)[known]
-    found = estimate_accuracy(confidence, known_confidence, known_right)
-    reason = _distrust(compared)
+    found = estimate_accuracy(confidence, known_confidence, known_right, texts)
+    largest = max(Counter(texts).values()) / len(texts)
+    reason = "; ".join([*_distrust(compared), *_repetition(largest)])
     return {
         "estimated": round(found.accuracy, 4),
         "low": round(found.low, 4),
@@ -227,15 +240,19 @@ def estimate(
     }
 
 
-def _distrust(compared: Comparison) -> str:
+def _distrust(compared: Comparison) -> Iterator[str]:
     if compared.verdict == NO_REFERENCE:
-        return "the version has no reference to hold its confidence against"
-    if compared.verdict == TOO_FEW:
-        return "too few posts to tell whether they are like those that the model knows"
-    if compared.has_drift:
+        yield "the version has no reference to hold its confidence against"
+    elif compared.verdict == TOO_FEW:
+        yield "too few posts to tell whether they are like those that the model knows"
+    elif compared.has_drift:
         named = english_names(compared.drifted)
-        return f"the posts are unlike those that the confidence was calibrated on: {named}"
-    return ""
+        yield f"the posts are unlike those that the confidence was calibrated on: {named}"
+
+
+def _repetition(largest: float) -> Iterator[str]:
+    if largest > LARGEST_SHARE:
+        yield f"one text makes up {largest:.0%} of the posts, and all hangs on its one answer"
 
 
 def _as_json(entry: drift.Statistic, means: tuple[float, float] | None) -> dict[str, Any]:
@@ -252,11 +269,12 @@ def _as_json(entry: drift.Statistic, means: tuple[float, float] | None) -> dict[
     return shown
 
 
-def _summary(rows: Sequence[Row], reference: Mapping[str, Any]) -> dict[str, Any]:
+def _summary(
+    rows: Sequence[Row], texts: Counter[str], reference: Mapping[str, Any]
+) -> dict[str, Any]:
     if not rows:
         return {"sampled": 0}
     count = len(rows)
-    digests = Counter(text.digest(row.text) for row in rows)
     categories = Counter(row.category for row in rows)
     languages = Counter(row.language or "unknown" for row in rows)
     confidence = np.array([row.confidence for row in rows])
@@ -272,7 +290,7 @@ def _summary(rows: Sequence[Row], reference: Mapping[str, Any]) -> dict[str, Any
         "languages": dict(languages.most_common(10)),
         "language_shares": _shares(languages, count),
         "sources": dict(Counter(row.source for row in rows)),
-        "duplicate_share": round(1 - len(digests) / count, 4),
+        "duplicate_share": round(1 - len(texts) / count, 4),
         "empty_share": round(sum(not text.normalise(row.text) for row in rows) / count, 4),
         "mean_confidence": round(float(confidence.mean()), 4),
         "confidence_histogram": drift.confidence_histogram(confidence),

@@ -132,7 +132,8 @@ def table(title: str, sample: Sample, pool: Pool, sizes: tuple[int, ...], window
 def accuracy(title: str, sample: Sample, pool: Pool, size: int = 2000) -> None:
     window = pool.draw(min(size, len(pool.truth)), np.random.default_rng(3))
     compared = report(sample, window)
-    estimated = quality.estimate(sample, window.probabilities.max(axis=1), compared)
+    confidence = window.probabilities.max(axis=1)
+    estimated = quality.estimate(sample, confidence, [*map(str, range(len(confidence)))], compared)
     true = float((window.probabilities.argmax(axis=1) == window.truth).mean())
     verdict = "trusted" if estimated["is_trusted"] else f"NOT trusted: {estimated['reason']}"
     print(

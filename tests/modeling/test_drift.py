@@ -10,7 +10,7 @@ from modeling.ml import drift, features
 from modeling.ml.artifact import ArtifactError
 from modeling.ml.classifier import SentimentClassifier
 from modeling.ml.embedding import Embedder
-from modeling.ml.estimate import calibrate, estimate_accuracy, wilson
+from modeling.ml.estimate import Correction, estimate_accuracy, wilson
 from modeling.ml.reference import LIMIT, REFERENCE_FILE, Sample, make_sample
 
 
@@ -168,9 +168,34 @@ def test_the_estimate_holds_where_confidence_is_wrong_in_a_known_way() -> None:
 
 def test_few_known_answers_correct_nothing() -> None:
     confidence = np.array([0.5, 0.9])
-    assert np.array_equal(calibrate(confidence, confidence, np.array([True, False])), confidence)
+    correction = Correction.fit(confidence, np.array([True, False]))
+    assert np.array_equal(correction.chances(confidence), confidence)
     found = estimate_accuracy(confidence, np.zeros(0), np.zeros(0, dtype=bool))
     assert found.accuracy == pytest.approx(0.7) and found.low < 0.7 < found.high
+
+
+def test_copies_of_one_text_make_an_estimate_no_surer() -> None:
+    generator = np.random.default_rng(6)
+    known = generator.uniform(0.5, 1, 2000)
+    right = generator.random(2000) < known
+    varied = generator.uniform(0.5, 1, 200)
+    alone = estimate_accuracy(varied, known, right)
+    window = np.concatenate([varied, np.full(4800, 0.95)])
+    told = [*map(str, range(200)), *["again"] * 4800]
+    found, naive = (estimate_accuracy(window, known, right, texts) for texts in (told, None))
+    # All posts count, and nobody knows whether the text that most of them say was judged right.
+    assert found.accuracy == naive.accuracy > 0.9
+    assert naive.high - naive.low < 0.1
+    assert found.low < alone.accuracy and found.high - found.low > alone.high - alone.low
+
+
+def test_texts_that_all_differ_are_posts_of_their_own() -> None:
+    window = np.random.default_rng(7).uniform(0.5, 1, 300)
+    each = estimate_accuracy(window, window, window > 0.6, [str(i) for i in range(300)])
+    plain = estimate_accuracy(window, window, window > 0.6)
+    # In another order, the same chances: the texts are sorted.
+    assert each.accuracy == plain.accuracy
+    assert each.high - each.low == pytest.approx(plain.high - plain.low, abs=0.02)
 
 
 def test_wilson_by_hand() -> None:

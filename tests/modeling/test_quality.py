@@ -119,6 +119,18 @@ def test_a_text_that_everybody_repeats_is_one_opinion(
     assert report.summary["duplicate_share"] == 0.995
 
 
+def test_an_estimate_that_hangs_on_one_text_is_not_trusted(
+    watched: ModelVersion, scheme: LabelScheme
+) -> None:
+    arrive(calm(100) + ["the game love today"] * 99)
+    report = quality.build_report(scheme)
+    assert report.summary["verdict"] == "ok" and report.accuracy["is_trusted"]
+    arrive(["the game love today"] * 30)
+    report = quality.build_report(scheme)
+    assert report.summary["verdict"] == "ok" and not report.accuracy["is_trusted"]
+    assert report.accuracy["reason"].startswith("one text makes up 56% of the posts")
+
+
 def test_without_a_champion_there_is_no_report(scheme: LabelScheme) -> None:
     with pytest.raises(NoChampion):
         quality.build_report(scheme)
