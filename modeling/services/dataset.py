@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -17,7 +17,7 @@ from modeling.ml import text
 from modeling.ml.arguments import Labelled
 from modeling.ml.slices import Origin
 from modeling.models import Annotation, LabelScheme
-from modeling.services.label_files import LabelledRow
+from modeling.services.label_files import LabelledRow, identity, known_posts
 
 TEST_PERCENT = 10
 VALIDATION_PERCENT = 10
@@ -39,7 +39,8 @@ class Dataset:
 
     `labels` gives the meaning of label indices; `digest` changes with any text, label or split.
     `posts` tells the split of each post whose text is in it. `meta` tells where each test text
-    comes from, in the order of `test`; `origins` counts all texts by who labelled them.
+    comes from, in the order of `test`; `origins` counts all texts by who labelled them, and
+    `withdrawn` a file's rows that are left out because their posts are deleted here.
     """
 
     labels: tuple[str, ...]
@@ -50,9 +51,10 @@ class Dataset:
     posts: dict[int, str] = field(default_factory=dict)
     meta: tuple[Origin, ...] = ()
     origins: Mapping[str, int] = field(default_factory=dict)
+    withdrawn: int = 0
 
     def describe(self) -> str:
-        """How many texts, and from where."""
+        """How many texts, and from where; what was left out of a file."""
         parts = [
             f"{self.origins[origin]:,} {words}"
             for origin, words in (
@@ -62,12 +64,15 @@ class Dataset:
             )
             if self.origins.get(origin)
         ]
-        return f"{sum(self.origins.values()):,} texts ({', '.join(parts)})"
+        told = f"{sum(self.origins.values()):,} texts ({', '.join(parts)})"
+        if self.withdrawn:
+            told += f"; rows of the file left out, as their posts are deleted: {self.withdrawn:,}"
+        return told
 
 
 @dataclass
 class _Entry:
-    """A text with its label, and the posts that say it."""
+    """A text with its label ("" for a tie), and the posts that say it."""
 
     text: str
     label: str
@@ -81,7 +86,8 @@ def gather(
     """Starter corpus (for the default scheme), `rows` of a file and annotations; the later win.
 
     An annotation labels the text that its person saw: an edited post's earlier version stays,
-    with its label, while a deleted post goes with all that was said of it. `as_of` gives the
+    with its label, while a deleted post goes with all that was said of it, here and in the file. A
+    text on which the winning votes tie is left out, whatever others say of it. `as_of` gives the
     labels that were in force then. Raises NotEnoughData for too few texts, or too few of one
     category.
     """
@@ -90,10 +96,15 @@ def gather(
     if scheme.key == LabelScheme.DEFAULT_KEY:
         for post in starter.labelled():
             by_text[text.digest(post.text)] = _Entry(post.text, post.label, origin="starter")
-    by_text.update(_of_file(rows))
-    by_text.update(_annotated(scheme, as_of))
+    from_file, withdrawn = _of_file(rows)
+    for part in (from_file, _annotated(scheme, as_of)):
+        for key, entry in part.items():
+            if key in by_text:
+                entry.posts |= by_text[key].posts
+            by_text[key] = entry
+    by_text = {key: entry for key, entry in by_text.items() if entry.label}
     _check(by_text, labels)
-    return _split(by_text, labels)
+    return replace(_split(by_text, labels), withdrawn=withdrawn)
 
 
 def split_name(key: str) -> str:
@@ -104,23 +115,28 @@ def split_name(key: str) -> str:
     return "validation" if percent < TEST_PERCENT + VALIDATION_PERCENT else "train"
 
 
-def _of_file(rows: Sequence[LabelledRow]) -> dict[str, _Entry]:
-    """A file's texts with their majority label; ties are left out."""
+def _of_file(rows: Sequence[LabelledRow]) -> tuple[dict[str, _Entry], int]:
+    """A file's texts with their majority label and the posts here that they are; and how many rows
+    are left out because their posts are deleted."""
     votes: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
-    texts: dict[str, str] = {}
+    entries: dict[str, _Entry] = {}
+    withdrawn = 0
+    known = known_posts(rows)
     for row in rows:
+        post, is_deleted = known.get(identity(row), (None, False))
+        if is_deleted:
+            withdrawn += 1
+            continue
         key = text.digest(row.text)
-        texts.setdefault(key, row.text)
+        entry = entries.setdefault(key, _Entry(row.text, "", origin="file"))
+        if post is not None:
+            entry.posts.add(post)
         votes[key][(Annotation.Origin.IMPORT, row.label)] += 1
-    return {
-        key: _Entry(texts[key], winner, origin="file")
-        for key, counted in votes.items()
-        if (winner := _majority(counted))
-    }
+    return _labelled(entries, votes), withdrawn
 
 
 def _annotated(scheme: LabelScheme, as_of: datetime | None) -> dict[str, _Entry]:
-    """Text digest → text, its majority label and its posts; ties and deleted ones are left out.
+    """Text digest → text, its majority label and its posts; deleted ones are left out.
 
     A review overrules what it settles, and people overrule imported labels of the same text.
     """
@@ -136,15 +152,18 @@ def _annotated(scheme: LabelScheme, as_of: datetime | None) -> dict[str, _Entry]
         key = text.digest(post_text)
         entries.setdefault(key, _Entry(post_text, "")).posts.add(post_id)
         votes[key][(origin, category)] += 1
-    result = {}
-    for key, counted in votes.items():
-        if winner := _majority(counted):
-            entries[key].label = winner
-            result[key] = entries[key]
-    return result
+    return _labelled(entries, votes)
 
 
-def _majority(votes: Counter[tuple[str, str]]) -> str | None:
+def _labelled(
+    entries: dict[str, _Entry], votes: Mapping[str, Counter[tuple[str, str]]]
+) -> dict[str, _Entry]:
+    for key, entry in entries.items():
+        entry.label = _majority(votes[key])
+    return entries
+
+
+def _majority(votes: Counter[tuple[str, str]]) -> str:
     counted: Counter[str] = Counter()
     for kind in (Annotation.Origin.REVIEW, Annotation.Origin.HUMAN, Annotation.Origin.IMPORT):
         counted = Counter({c: n for (origin, c), n in votes.items() if origin == kind})
@@ -152,7 +171,7 @@ def _majority(votes: Counter[tuple[str, str]]) -> str | None:
             break
     ranked = counted.most_common(2)
     if len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
-        return None
+        return ""
     return ranked[0][0]
 
 
@@ -185,7 +204,10 @@ def _split(by_text: dict[str, _Entry], labels: tuple[str, ...]) -> Dataset:
         texts, numbers = sets[split]
         texts.append(entry.text)
         numbers.append(labels.index(entry.label))
-        posts |= dict.fromkeys(entry.posts, split)
+        for post in entry.posts:
+            # A file may know another text of a post: learned from once is learned from.
+            if posts.get(post, "test") == "test":
+                posts[post] = split
         if split == "test":
             held_out.append(entry)
     return Dataset(

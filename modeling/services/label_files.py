@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +17,7 @@ from typing import IO
 from django.utils import timezone
 
 from ingestion import services as ingestion
-from ingestion.events import IncomingPost
+from ingestion.events import IncomingPost, clean
 from ingestion.exceptions import BadPost
 from ingestion.models import Post, Source
 from modeling.exceptions import ModelingError
@@ -126,17 +127,37 @@ def _import_chunk(scheme: LabelScheme, rows: list[LabelledRow]) -> tuple[int, in
 
 
 def _incoming(row: LabelledRow, now: datetime) -> IncomingPost:
-    source, external_id = _identity(row)
+    source, external_id = identity(row)
     try:
         return IncomingPost(source=source, external_id=external_id, text=row.text, created_at=now)
     except BadPost as error:
         raise LabelFileError(f"line {row.line}: {error}") from error
 
 
-def _identity(row: LabelledRow) -> tuple[str, str]:
+def identity(row: LabelledRow) -> tuple[str, str]:
+    """Source and external id of the post that a row is, or becomes once it is imported."""
     if row.external_id and row.source in Source.values:
-        return row.source, row.external_id
-    return Source.FILE, row.external_id or f"text:{text_module.digest(row.text)}"
+        return row.source, clean(row.external_id)
+    return Source.FILE, clean(row.external_id) or f"text:{text_module.digest(row.text)}"
+
+
+def known_posts(rows: Iterable[LabelledRow]) -> dict[tuple[str, str], tuple[int, bool]]:
+    """Of the posts that rows name and that are here, by `identity`: primary key, and whether the
+    post is deleted. One query for each 500 of a source."""
+    named: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        source, external_id = identity(row)
+        named[source].add(external_id)
+    found = {}
+    for source, ids in sorted(named.items()):
+        ordered = sorted(ids)
+        for start in range(0, len(ordered), CHUNK):
+            part = Post.objects.filter(
+                source=source, external_id__in=ordered[start : start + CHUNK]
+            )
+            for pk, external_id, deleted_at in part.values_list("pk", "external_id", "deleted_at"):
+                found[source, external_id] = pk, deleted_at is not None
+    return found
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, object]]]:

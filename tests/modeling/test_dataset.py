@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from ingestion.models import Post
+from ingestion.services import forget, store
 from modeling import starter
 from modeling.exceptions import NotEnoughData
 from modeling.models import Annotation, LabelScheme, TrainingRun
@@ -15,6 +16,7 @@ from modeling.services import dataset, teach
 from modeling.services.annotate import annotate_many
 from modeling.services.dataset import Dataset, gather
 from modeling.services.label_files import LabelledRow
+from tests.ingestion.factories import incoming
 
 pytestmark = pytest.mark.django_db
 
@@ -164,6 +166,77 @@ def test_a_file_teaches_beside_the_annotations_which_win(labelled: LabelScheme) 
     assert label_of(data, "a day of its own") == "positive"
     assert label_of(data, "a day of doubt") is None
     assert data.describe() == "181 texts (180 annotated, 1 of the file)"
+
+
+def test_a_tie_of_people_leaves_a_text_out_whatever_corpus_and_file_say(
+    scheme: LabelScheme,
+) -> None:
+    written = next(p for p in starter.labelled() if p.label == "positive")
+    tied = {post(written.text, 1).pk: "", post("a day of doubt", 2).pk: ""}
+    for name, key in (("ann", "positive"), ("bob", "negative")):
+        person = User.objects.create_user(name)
+        annotate_many(scheme, dict.fromkeys(tied, key), annotator=person, origin=HUMAN)
+    data = gather(scheme, rows=rows(("A day of doubt", "positive")))
+    assert label_of(data, written.text) is None
+    assert {label_of(data, text) for text in ("a day of doubt", "A day of doubt")} == {None}
+    assert not set(tied) & set(data.posts)
+
+
+def test_a_tie_within_a_file_leaves_the_corpus_own_text_out(scheme: LabelScheme) -> None:
+    written = next(p for p in starter.labelled() if p.label == "positive")
+    data = gather(scheme, rows=rows((written.text, "positive"), (written.text, "negative")))
+    assert label_of(data, written.text) is None
+
+
+def test_a_file_teaches_nothing_of_posts_that_are_deleted_here(labelled: LabelScheme) -> None:
+    stays, own, goes = post("it stays", 1), post("its own", 2), post("it goes", 3)
+    # As `import_labels` saves a row without an id.
+    unnamed = f"text:{dataset.text.digest('gone too')}"
+    store([incoming(source="file", external_id=unnamed, text="gone too")])
+    forget("x", [goes.external_id])
+    forget("file", [unnamed])
+    annotate_many(labelled, {own.pk: "neutral"})
+    data = gather(
+        labelled,
+        rows=[
+            LabelledRow(2, "it stays", "positive", "x", stays.external_id),
+            LabelledRow(3, "its own", "positive", "x", own.external_id),
+            LabelledRow(4, "it goes", "positive", "x", goes.external_id),
+            LabelledRow(5, "gone too", "positive"),
+            LabelledRow(6, "known to nobody", "positive", "x", "d\x009"),
+        ],
+    )
+    assert (label_of(data, "it goes"), label_of(data, "gone too")) == (None, None)
+    assert label_of(data, "it stays") == label_of(data, "known to nobody") == "positive"
+    assert label_of(data, "its own") == "neutral"
+    # So that a version counts them once they are deleted.
+    assert data.posts.keys() >= {stays.pk, own.pk} and goes.pk not in data.posts
+    assert data.describe() == (
+        "183 texts (181 annotated, 2 of the file); "
+        "rows of the file left out, as their posts are deleted: 2"
+    )
+
+
+def test_a_post_of_two_texts_counts_as_learned_from_where_one_of_them_is(
+    labelled: LabelScheme,
+) -> None:
+    texts = [f"number {number}" for number in range(60)]
+    by_split = {dataset.split_name(dataset.text.digest(text)): text for text in texts}
+    for first, second in (("train", "test"), ("test", "train")):
+        known = post(by_split[first], len(first))
+        annotate_many(labelled, {known.pk: "neutral"})
+        row = LabelledRow(2, by_split[second], "neutral", "x", known.external_id)
+        assert gather(labelled, rows=[row]).posts[known.pk] == "train"
+        known.delete()
+
+
+def test_a_file_s_posts_are_looked_up_in_few_queries(
+    labelled: LabelScheme, django_assert_max_num_queries: object
+) -> None:
+    named = [LabelledRow(n, f"text {n}", "neutral", "x", str(n)) for n in range(600)]
+    # Two more for 600 posts of one source.
+    with django_assert_max_num_queries(6):  # type: ignore[operator]
+        gather(labelled, rows=named)
 
 
 def test_labels_as_they_were_at_a_moment(labelled: LabelScheme) -> None:
