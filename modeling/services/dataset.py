@@ -23,6 +23,8 @@ TEST_PERCENT = 10
 VALIDATION_PERCENT = 10
 MINIMUM_SIZE = 100
 MINIMUM_A_CATEGORY = 15
+# Of each category: fewer teach nothing, choose no epoch, or judge nothing.
+MINIMUM_A_SET = {"train": 2, "validation": 2, "test": 1}
 # Rows a query: below SQLite's limit of parameters.
 CHUNK = 500
 
@@ -89,7 +91,7 @@ def gather(
     with its label, while a deleted post goes with all that was said of it, here and in the file. A
     text on which the winning votes tie is left out, whatever others say of it. `as_of` gives the
     labels that were in force then. Raises NotEnoughData for too few texts, or too few of one
-    category.
+    category, in all or in one of the sets.
     """
     labels = tuple(scheme.categories.values_list("key", flat=True))
     by_text: dict[str, _Entry] = {}
@@ -188,6 +190,28 @@ def _check(by_text: dict[str, _Entry], labels: tuple[str, ...]) -> None:
         raise NotEnoughData(
             f"each category needs {MINIMUM_A_CATEGORY} labelled posts; too few: {named}"
         )
+    _check_sets(by_text, labels)
+
+
+def _check_sets(by_text: dict[str, _Entry], labels: tuple[str, ...]) -> None:
+    """Which set a text is in goes by its hash: a small category may miss one altogether."""
+    counts = Counter((entry.label, split_name(key)) for key, entry in by_text.items())
+    scarce = [
+        label
+        for label in labels
+        if any(counts[label, name] < least for name, least in MINIMUM_A_SET.items())
+    ]
+    if not scarce:
+        return
+    named = "; ".join(
+        f"{label} has {', '.join(f'{counts[label, name]} in {name}' for name in MINIMUM_A_SET)}"
+        for label in scarce
+    )
+    needed = ", ".join(f"{least} in {name}" for name, least in MINIMUM_A_SET.items())
+    raise NotEnoughData(
+        f"each category needs at least {needed}, and a text's hash decides where it goes: {named}. "
+        f"Label more posts of {', '.join(scarce)}; of ten, one goes to test and one to validation"
+    )
 
 
 def _split(by_text: dict[str, _Entry], labels: tuple[str, ...]) -> Dataset:

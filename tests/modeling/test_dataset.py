@@ -239,6 +239,40 @@ def test_a_file_s_posts_are_looked_up_in_few_queries(
         gather(labelled, rows=named)
 
 
+def test_a_category_that_the_split_leaves_out_of_a_set_is_named_with_its_numbers(
+    labelled: LabelScheme,
+) -> None:
+    held = gather(labelled).validation.texts
+    neutral = Annotation.objects.filter(scheme=labelled, category__key="neutral")
+    in_validation = neutral.filter(post__text__in=held)
+    for annotation in in_validation[1:]:
+        annotation.delete()
+    with pytest.raises(NotEnoughData) as raised:
+        gather(labelled)
+    said = str(raised.value)
+    assert (
+        "neutral has 50 in train, 1 in validation, 8 in test. Label more posts of neutral" in said
+    )
+    assert "negative" not in said and "at least 2 in train, 2 in validation, 1 in test" in said
+
+
+@pytest.mark.parametrize(("name", "least"), [("train", 2), ("validation", 2), ("test", 1)])
+def test_each_set_needs_so_many_of_a_category(name: str, least: int) -> None:
+    def made(missing: int) -> dict[str, dataset._Entry]:
+        """So many of each set, but of one set's neutral fewer than it takes."""
+        by_set = {"test": "00000000", "validation": "0000000a", "train": "00000032"}
+        return {
+            f"{by_set[part]}{label}{number}": dataset._Entry("", label)
+            for part, count in dataset.MINIMUM_A_SET.items()
+            for label in ("negative", "neutral")
+            for number in range(count - (missing if (part, label) == (name, "neutral") else 0))
+        }
+
+    dataset._check_sets(made(0), ("negative", "neutral"))
+    with pytest.raises(NotEnoughData, match=f"neutral has .*{least - 1} in {name}"):
+        dataset._check_sets(made(1), ("negative", "neutral"))
+
+
 def test_labels_as_they_were_at_a_moment(labelled: LabelScheme) -> None:
     before, moment = gather(labelled), timezone.now()
     changed = Annotation.objects.filter(scheme=labelled, category__key="positive").first()
