@@ -6,6 +6,5 @@ from ingestion import tasks
 from ingestion.services import alerts
 
 
-def send_out(alert_id: int, message: str, active: bool, **kwargs: Any) -> None:
-    for channel in alerts.channels():
-        tasks.deliver_alert.delay(alert_id, channel, message, active)
+def send_out(alert_id: int, **kwargs: Any) -> None:
+    tasks.queue_alerts(alerts.unsent(alert_id))

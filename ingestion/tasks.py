@@ -1,7 +1,6 @@
 """Celery tasks: thin, and safe to run twice."""
 
 from contextlib import suppress
-from smtplib import SMTPException
 from typing import Any
 
 from celery import shared_task
@@ -9,7 +8,6 @@ from celery.signals import worker_process_shutdown, worker_shutdown
 
 from ingestion import services
 from ingestion.exceptions import NeedsAttention, NotConfigured, SourceError
-from ingestion.models import Alert
 from ingestion.services import alerts
 
 
@@ -33,17 +31,29 @@ def sync_streams(source: str) -> None:
 
 # One task a channel: what arrived by one is not sent again because the other one failed.
 @shared_task(
-    name="ingestion.deliver_alert",
-    autoretry_for=(SourceError, SMTPException, OSError),
+    name="ingestion.send_alert",
+    autoretry_for=(SourceError, OSError),
     dont_autoretry_for=(NeedsAttention,),
     retry_backoff=2,
     retry_backoff_max=300,
     max_retries=6,
 )
-def deliver_alert(alert_id: int, channel: str, message: str, active: bool) -> None:
-    # An alert that was pruned meanwhile is no news any more.
-    if (alert := Alert.objects.filter(pk=alert_id).first()) is not None:
-        alerts.deliver(alert, channel, message, active=active)
+def send_alert(message_id: int) -> None:
+    alerts.send(message_id)
+
+
+@shared_task(name="ingestion.send_alerts")
+def send_alerts() -> int:
+    """Queue what was left behind."""
+    return queue_alerts(alerts.unsent())
+
+
+def queue_alerts(message_ids: list[int]) -> int:
+    """Raises kombu's OperationalError while the broker is away: the sweep comes back to them."""
+    for message_id in message_ids:
+        send_alert.delay(message_id)
+        alerts.queued(message_id)
+    return len(message_ids)
 
 
 @worker_shutdown.connect

@@ -20,6 +20,8 @@ SCHEDULE: dict[str, tuple[str, int, dict[str, float]]] = {
     "Classify pending posts": ("modeling.classify_pending", 10, {}),
     # Those that an outage of the workers, or a clock that was wrong, has left behind.
     "Classify what a day has left": ("modeling.classify_pending", 3600, {"hours": 26}),
+    # Those that a broker or a receiver that was away has left behind.
+    "Send waiting alerts": ("ingestion.send_alerts", 60, {}),
     "Check data quality": ("modeling.check_quality", 3600, {}),
     "Check whether to retrain": ("modeling.check_retraining", 900, {}),
 }

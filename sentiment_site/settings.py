@@ -185,7 +185,7 @@ CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_CREATE_MISSING_QUEUES = True
 CELERY_TASK_ROUTES = {
     # A worker of the stream queue may be busy for as long as a stream runs.
-    "ingestion.deliver*": {"queue": "default"},
+    "ingestion.send_*": {"queue": "default"},
     "ingestion.*": {"queue": "stream"},
     "modeling.classify*": {"queue": "predict"},
     "modeling.train*": {"queue": "train"},

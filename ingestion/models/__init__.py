@@ -1,6 +1,6 @@
 """What people follow (`Stream`), what arrived (`Post`), and how the sources are doing."""
 
-from ingestion.models.alerts import Alert, AlertQuerySet
+from ingestion.models.alerts import Alert, AlertMessage, AlertQuerySet
 from ingestion.models.audit import Audited, AuditEntry
 from ingestion.models.collections import RecentSearch, WatchedFile
 from ingestion.models.connections import Connection, ConnectionQuerySet
@@ -20,6 +20,7 @@ from ingestion.models.usage import DailyUsage, MonthlyUsage
 __all__ = [
     "API",
     "Alert",
+    "AlertMessage",
     "AlertQuerySet",
     "AuditEntry",
     "Audited",

@@ -47,3 +47,33 @@ class Alert(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"
+
+
+class AlertMessage(models.Model):
+    """A change of an alert, to be sent by one channel: written with the change itself, so that
+    neither a broker that is away nor a process that dies in between loses it."""
+
+    alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="messages")
+    channel = models.SlugField(help_text="webhook or email")
+    active = models.BooleanField(help_text="False where it tells that the alert is over.")
+    text = models.CharField(max_length=500)
+    created_at = models.DateTimeField(default=timezone.now)
+    queued_at = models.DateTimeField(null=True, blank=True)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    error = models.CharField(max_length=500, blank=True, help_text="Why it was not sent, so far.")
+    is_given_up = models.BooleanField(
+        default=False, help_text="Trying again cannot help: the address or the access is wrong."
+    )
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [
+            models.Index(
+                fields=["created_at"],
+                condition=Q(sent_at__isnull=True, is_given_up=False),
+                name="alert_messages_to_send",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.channel}: {self.text}"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import timedelta
 from functools import partial
 
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from ingestion import metrics
-from ingestion.models import Alert
+from ingestion.exceptions import NeedsAttention, SourceError
+from ingestion.models import Alert, AlertMessage
 from ingestion.signals import alert_raised
 from ingestion.sources.safe_http import Fetch
 
@@ -21,6 +24,13 @@ logger = logging.getLogger(__name__)
 WEBHOOK_SECONDS = 15.0
 _MESSAGE_LIMIT = 500
 _KEY_LIMIT = 100
+# What no worker has sent so long after it was queued is queued again: the task's own repetitions
+# have ended by then.
+QUEUE_AGAIN = timedelta(minutes=15)
+# Who commits a change queues it a moment later: what waits longer was left behind.
+LEFT_BEHIND = timedelta(seconds=30)
+# Older news than this would only confuse.
+NEWS = timedelta(hours=24)
 
 
 def raise_alert(
@@ -45,7 +55,7 @@ def raise_alert(
             standing.message, standing.severity = message, severity
             standing.save(update_fields=list(fields))
         if worse:
-            transaction.on_commit(partial(_announce, standing, message, active=True))
+            _tell(standing, message, active=True)
     return bool(worse)
 
 
@@ -56,7 +66,7 @@ def _raise_new(kind: str, key: str, fields: dict[str, str]) -> bool:
     except IntegrityError:
         # Another process noticed it a moment earlier, and tells.
         return False
-    transaction.on_commit(partial(_announce, alert, alert.message, active=True))
+    _tell(alert, alert.message, active=True)
     return True
 
 
@@ -73,9 +83,17 @@ def close_alert(kind: str, key: str = "", message: str = "") -> bool:
         if not closed.update(closed_at=now, closing_message=message):
             return False
         standing.closed_at, standing.closing_message = now, message
-        said = message or f"It is over: {standing.message}"
-        transaction.on_commit(partial(_announce, standing, said, active=False))
+        _tell(standing, message or f"It is over: {standing.message}", active=False)
     return True
+
+
+def _tell(alert: Alert, message: str, *, active: bool) -> None:
+    """Inside of the transaction that changes the alert: what is to be sent is kept with it."""
+    AlertMessage.objects.bulk_create(
+        AlertMessage(alert=alert, channel=channel, text=message[:_MESSAGE_LIMIT], active=active)
+        for channel in channels()
+    )
+    transaction.on_commit(partial(_announce, alert, message, active=active))
 
 
 def _announce(alert: Alert, message: str, *, active: bool) -> None:
@@ -105,15 +123,50 @@ def channels() -> list[str]:
     ]
 
 
-def deliver(alert: Alert, channel: str, message: str, *, active: bool) -> None:
-    """Send a change of an alert out by one channel.
-
-    Raises SourceError, SMTPException or OSError; what a repetition cannot mend is NeedsAttention.
-    """
-    if channel == "webhook":
-        _post(alert, message, active)
+def unsent(alert_id: int | None = None) -> list[int]:
+    """Ids of messages that somebody must queue: an alert's new ones, or all that were left behind
+    by a broker that was away, a worker that died, or a receiver that had trouble for minutes."""
+    messages = AlertMessage.objects.filter(sent_at__isnull=True, is_given_up=False)
+    if alert_id is not None:
+        messages = messages.filter(alert=alert_id, queued_at__isnull=True)
     else:
-        _mail(alert, message, active)
+        now = timezone.now()
+        messages = messages.filter(created_at__gt=now - NEWS).filter(
+            Q(queued_at__isnull=True, created_at__lt=now - LEFT_BEHIND)
+            | Q(queued_at__lt=now - QUEUE_AGAIN)
+        )
+    return list(messages.values_list("pk", flat=True))
+
+
+def queued(message_id: int) -> None:
+    """Note that a worker will be told of a message."""
+    AlertMessage.objects.filter(pk=message_id).update(queued_at=timezone.now())
+
+
+def send(message_id: int) -> None:
+    """Send a message by its channel, once: one that was sent, or went with its alert, is left.
+
+    Raises SourceError or OSError (SMTP's errors are such) and notes on the message what it was.
+    What a repetition cannot mend is NeedsAttention: the message is given up.
+    """
+    waiting = AlertMessage.objects.select_related("alert").filter(sent_at__isnull=True)
+    if (message := waiting.filter(pk=message_id).first()) is None:
+        return
+    kept = AlertMessage.objects.filter(pk=message_id)
+    try:
+        _deliver(message)
+    except (SourceError, OSError) as error:
+        is_given_up = isinstance(error, NeedsAttention)
+        kept.update(error=str(error)[:_MESSAGE_LIMIT], is_given_up=is_given_up)
+        raise
+    kept.update(sent_at=timezone.now(), error="")
+
+
+def _deliver(message: AlertMessage) -> None:
+    if message.channel == "webhook":
+        _post(message.alert, message.text, message.active)
+    else:
+        _mail(message.alert, message.text, message.active)
 
 
 def _post(alert: Alert, message: str, active: bool) -> None:

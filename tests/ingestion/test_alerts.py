@@ -2,11 +2,13 @@
 
 import email
 import json
+import subprocess
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from email import policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,12 +20,21 @@ from django.conf import settings as project
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
+from django.utils import timezone
 from prometheus_client import REGISTRY
 from pytest_django import Settings
 
+from ingestion import tasks
 from ingestion.exceptions import NeedsAttention, NetworkFault, Unavailable
-from ingestion.models import Alert
-from ingestion.services.alerts import close_alert, deliver, raise_alert
+from ingestion.models import Alert, AlertMessage
+from ingestion.services.alerts import (
+    LEFT_BEHIND,
+    QUEUE_AGAIN,
+    close_alert,
+    raise_alert,
+    send,
+    unsent,
+)
 from ingestion.signals import alert_raised
 from ingestion.sources.safe_http import PrivateAddress
 from sentiment_site import env
@@ -122,6 +133,13 @@ def env_email(url: str) -> dict[str, Any]:
     return env.email("NO_SUCH_VARIABLE", url)
 
 
+def a_message(kind: str = "drift", **fields: Any) -> AlertMessage:
+    alert, _ = Alert.objects.get_or_create(kind=kind, message="posts differ")
+    return AlertMessage.objects.create(
+        alert=alert, channel="webhook", text="posts differ", active=True, **fields
+    )
+
+
 def standing() -> int:
     return Alert.objects.standing().count()
 
@@ -187,6 +205,55 @@ def test_a_webhook_that_has_trouble_is_tried_again(webhook: Receiver, courier: N
     assert len(webhook.bodies) == 1 and not webhook.statuses
 
 
+def test_a_broker_that_is_away_loses_no_alert(
+    webhook: Receiver, courier: None, manage: Callable[..., subprocess.Popen[str]]
+) -> None:
+    code = "from ingestion.services.alerts import raise_alert; raise_alert('stream', 'X is away')"
+    process = manage(
+        *("shell", "-c", code),
+        REDIS_URL="redis://127.0.0.1:9/0",
+        SECURE_SITE="0",
+        ALERT_WEBHOOK_URL=webhook.url,
+    )
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    message = AlertMessage.objects.get()
+    assert (message.text, message.queued_at, webhook.bodies) == ("X is away", None, [])
+    # Whoever raised it may be about to queue it.
+    assert message.pk not in unsent()
+    AlertMessage.objects.update(created_at=timezone.now() - LEFT_BEHIND)
+    assert tasks.send_alerts() == 1
+    wait_until(lambda: len(webhook.bodies) == 1)
+
+
+def test_what_was_left_behind_is_sent_by_the_sweep_once(webhook: Receiver, courier: None) -> None:
+    now = timezone.now()
+    left = a_message(created_at=now - timedelta(minutes=1))
+    tried = a_message(created_at=now - timedelta(hours=1), queued_at=now - QUEUE_AGAIN)
+    a_message(created_at=now - timedelta(minutes=1), queued_at=now)
+    a_message(created_at=now - timedelta(hours=25))
+    a_message(created_at=now - timedelta(minutes=1), is_given_up=True)
+    a_message(created_at=now - timedelta(hours=1), queued_at=now - QUEUE_AGAIN, sent_at=now)
+    assert unsent() == [left.pk, tried.pk]
+    assert tasks.send_alerts() == 2
+    wait_until(lambda: AlertMessage.objects.filter(sent_at__isnull=False).count() == 3)
+    assert unsent() == [] and len(webhook.bodies) == 2
+    send(left.pk)
+    assert len(webhook.bodies) == 2
+
+
+def test_the_admin_tells_what_was_sent(settings: Settings, admin_user: Any, client: Client) -> None:
+    settings.ALERT_EMAILS = []
+    a_message("drift", sent_at=timezone.now())
+    a_message("stream", error="no route to host")
+    a_message("budget", error="404 Not Found", is_given_up=True)
+    a_message("model")
+    client.force_login(admin_user)
+    page = client.get("/admin/ingestion/alert/").content.decode()
+    for said in ("sent", "waiting", "not yet sent (no route to host)", "not sent (404 Not Found)"):
+        assert f"webhook: {said}" in page
+
+
 @pytest.mark.parametrize(
     ("status", "error"),
     [(500, Unavailable), (404, NeedsAttention), (302, NeedsAttention)],
@@ -195,19 +262,20 @@ def test_what_a_webhook_answers_is_an_error_by_its_kind(
     webhook: Receiver, status: int, error: type[Exception]
 ) -> None:
     webhook.statuses = [status]
-    alert = Alert.objects.create(kind="drift", message="posts differ")
+    message = a_message()
     with pytest.raises(error):
-        deliver(alert, "webhook", "posts differ", active=True)
-    assert webhook.bodies == []
+        send(message.pk)
+    message.refresh_from_db()
+    assert webhook.bodies == [] and message.error and message.sent_at is None
+    assert message.is_given_up == (error is NeedsAttention)
 
 
 def test_the_address_of_a_webhook_does_not_get_into_the_log(
     webhook: Receiver, settings: Settings
 ) -> None:
     settings.ALERT_WEBHOOK_URL = webhook.url.replace("http:", "https:")
-    alert = Alert.objects.create(kind="drift", message="posts differ")
     with pytest.raises(NetworkFault, match="SSL") as caught:
-        deliver(alert, "webhook", "posts differ", active=True)
+        send(a_message().pk)
     assert "/hook" not in "".join(traceback.format_exception(caught.value))
 
 
@@ -215,9 +283,8 @@ def test_a_webhook_inside_the_own_network_needs_leave(
     webhook: Receiver, settings: Settings
 ) -> None:
     settings.SOURCES_ALLOW_PRIVATE_ADDRESSES = False
-    alert = Alert.objects.create(kind="drift", message="posts differ")
     with pytest.raises(PrivateAddress):
-        deliver(alert, "webhook", "posts differ", active=True)
+        send(a_message().pk)
     assert webhook.bodies == []
 
 
