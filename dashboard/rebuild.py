@@ -14,7 +14,7 @@ from django.db.models.functions import TruncMinute
 from dashboard import buckets
 from dashboard.buckets import LENGTHS, Key, fold
 from dashboard.models import SentimentBucket, SentimentPeriod
-from ingestion.models import Post
+from ingestion.models import Post, Pruning
 from modeling.models import Prediction
 
 DAY = timedelta(days=1)
@@ -34,14 +34,28 @@ class Difference:
     seconds: int = 60
 
 
-def rebuild(*, mend: bool = True) -> Iterator[list[Difference]]:
+def rebuild(*, mend: bool = True, pruned_too: bool = False) -> Iterator[list[Difference]]:
     """Compare every roll-up with the posts and judgements, a day at a time, and put it right.
 
-    Yields each day's differences. Safe while posts come in: nobody else changes roll-ups while
-    one day, a moment's work, is counted.
+    Yields each day's differences. Days of which posts were pruned are left, as only their roll-ups
+    know how many there were; `pruned_too` counts them by what is left. Safe while posts come in:
+    nobody else changes roll-ups while one day, a moment's work, is counted.
     """
+    left = set() if pruned_too else set(pruned_days())
     for day in _days():
-        yield _rebuild_day(day, mend=mend)
+        if day not in left:
+            yield _rebuild_day(day, mend=mend)
+
+
+def pruned_days() -> list[datetime]:
+    """The days (UTC) with roll-ups of which posts may have been removed for being too old."""
+    gone = Pruning.objects.order_by().values_list("oldest", "newest")
+    spans = [(_day_of(oldest), newest) for oldest, newest in gone if oldest and newest]
+    return [day for day in _days() if any(first <= day <= last for first, last in spans)]
+
+
+def _day_of(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _days() -> list[datetime]:

@@ -15,7 +15,7 @@ from ingestion.models.sources import (
     source_choices,
 )
 from ingestion.models.streams import Stream, StreamQuerySet
-from ingestion.models.usage import DailyUsage, MonthlyUsage
+from ingestion.models.usage import DailyUsage, MonthlyUsage, Pruning
 
 __all__ = [
     "API",
@@ -35,6 +35,7 @@ __all__ = [
     "Post",
     "PostQuerySet",
     "RecentSearch",
+    "Pruning",
     "Source",
     "Stream",
     "StreamQuerySet",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from ingestion.models.sources import source_choices
 from ingestion.models.streams import Stream
@@ -94,3 +95,19 @@ class MonthlyUsage(models.Model):
     def used(self) -> int:
         """Posts that count against the budget: others may read on the same account."""
         return max(self.posts_read, self.reported or 0)
+
+
+class Pruning(models.Model):
+    """Posts that were removed for being too old: how many, and between which moments they were
+    written. What is counted from posts is incomplete there."""
+
+    at = models.DateTimeField(default=timezone.now)
+    posts = models.PositiveBigIntegerField(default=0)
+    oldest = models.DateTimeField(null=True)
+    newest = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.posts} posts, {self.at:%Y-%m-%d %H:%M}"

@@ -9,7 +9,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
-from ingestion.models import DeadLetter, Post
+from ingestion.models import DeadLetter, Post, Pruning
 from modeling.models import Annotation
 
 # Posts a transaction: with all that belongs to them, still a moment's work.
@@ -35,8 +35,9 @@ def prune(
     """Remove posts that arrived before a moment, with their predictions, and dead letters as old.
 
     Labelled posts stay, as models learn from them and are judged by them, unless `labelled_too`.
-    Charts keep their numbers. Oldest first, so that it can be stopped and gone on with; `dry_run`
-    only counts; `progress` is told how many posts went.
+    Charts keep their numbers, and `Pruning` tells of which time posts are gone. Oldest first, so
+    that it can be stopped and gone on with; `dry_run` only counts; `progress` is told how many
+    posts went.
     """
     old = Post.objects.filter(received_at__lt=before)
     labelled = Exists(Annotation.objects.filter(post=OuterRef("pk")))
@@ -46,19 +47,29 @@ def prune(
     if dry_run:
         pruned.posts, pruned.dead_letters = going.count(), letters.count()
         return pruned
+    note = Pruning()
     while True:
         with transaction.atomic():
             # Held in this order by whoever classifies, too; what somebody holds now waits.
-            ids = list(
+            chunk = list(
                 going.select_for_update(skip_locked=True, of=("self",))
                 .order_by("pk")
-                .values_list("pk", flat=True)[:CHUNK]
+                .values_list("pk", "created_at")[:CHUNK]
             )
-            Post.objects.filter(pk__in=ids).delete()
-        if not ids:
-            break
-        pruned.posts += len(ids)
+            if not chunk:
+                break
+            Post.objects.filter(pk__in=[pk for pk, _ in chunk]).delete()
+            _write_down(note, [created_at for _, created_at in chunk])
+        pruned.posts += len(chunk)
         if progress is not None:
-            progress(len(ids))
+            progress(len(chunk))
     pruned.dead_letters, _ = letters.delete()
     return pruned
+
+
+def _write_down(note: Pruning, written: list[datetime]) -> None:
+    """In the transaction that removes them, so that a process that dies in between says so, too."""
+    note.posts += len(written)
+    note.oldest = min([*written, *filter(None, [note.oldest])])
+    note.newest = max([*written, *filter(None, [note.newest])])
+    note.save()

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.core.serializers.json import DjangoJSONEncoder
 
-from dashboard.rebuild import Difference, rebuild
+from dashboard.rebuild import Difference, pruned_days, rebuild
 
 SHOWN = 20
 
@@ -17,8 +17,8 @@ SHOWN = 20
 class Command(BaseCommand):
     help = (
         "Counts the chart's numbers (by minute, stream and category) again from the posts and "
-        "their judgements, and puts right what differs. What was removed from the database for "
-        "good is in no row any more, and so leaves the charts."
+        "their judgements, and puts right what differs. Days of which `prune` has removed posts "
+        "are left as they are: what is gone would leave the charts, too."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -27,19 +27,35 @@ class Command(BaseCommand):
             action="store_true",
             help="Change nothing; exit with 1 when something differs.",
         )
+        parser.add_argument(
+            "--pruned-too",
+            action="store_true",
+            help="Also days of which posts were pruned, by what is left of them.",
+        )
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
         check, count = options["check"], 0
         shown: list[Difference] = []
-        for differences in rebuild(mend=not check):
+        for differences in rebuild(mend=not check, pruned_too=options["pruned_too"]):
             count += len(differences)
             shown += differences[: SHOWN - len(shown)]
+        left = 0 if options["pruned_too"] else len(pruned_days())
         if options["json"]:
-            row = {"differences": count, "mended": not check, "first": list(map(asdict, shown))}
+            row = {
+                "differences": count,
+                "mended": not check,
+                "days_left": left,
+                "first": list(map(asdict, shown)),
+            }
             self.stdout.write(json.dumps(row, cls=DjangoJSONEncoder))
         else:
             self._tell(shown, count, check)
+            if left:
+                self.stdout.write(
+                    f"{left} days were left as they are: posts of them were pruned, and charts "
+                    "would lose their numbers (--pruned-too)."
+                )
         if check and count:
             sys.exit(1)
 

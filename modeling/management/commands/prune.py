@@ -18,8 +18,7 @@ LONGEST = 36_500
 class Command(BaseCommand):
     help = (
         "Removes posts that arrived longer ago than so many days, with their predictions, and dead "
-        "letters as old. Labelled posts stay unless told otherwise; charts keep their numbers, "
-        "until `rebuild_buckets` counts them anew."
+        "letters as old. Labelled posts stay unless told otherwise; charts keep their numbers."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
