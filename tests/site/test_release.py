@@ -28,6 +28,11 @@ case "$1 $*" in
         worker=*) echo "${word#*=}" > scaled ;;
       esac
     done ;;
+  # The site answers when the versions that serve do.
+  "exec "*) ! cat web/* | grep -qxFf silent ;;
+  *Config.Image*)
+    for word; do :; done
+    echo "registry:5000/sentiment:$(cat "web/$word")" ;;
   "inspect "*)
     for word; do :; done
     if grep -qxFf broken "web/$word"; then echo unhealthy; else echo healthy; fi ;;
@@ -35,12 +40,6 @@ case "$1 $*" in
     for word; do rm -f "web/$word"; done ;;
 esac
 """
-# The site answers when the versions that serve do.
-CURL = """#!/bin/sh
-! cat "$STATE"/web/* | grep -qxFf "$STATE/silent"
-"""
-
-
 class Host:
     """A folder with the deployment's files, and containers of web and worker."""
 
@@ -55,7 +54,7 @@ class Host:
         self._script = Path(shutil.copy(ROOT / "deploy/release", folder / "deploy/release"))
         self._programs = folder / "bin"
         self._programs.mkdir()
-        for name, text in (("docker", DOCKER), ("curl", CURL), ("sleep", "#!/bin/sh\n")):
+        for name, text in (("docker", DOCKER), ("sleep", "#!/bin/sh\n")):
             (self._programs / name).write_text(text)
             (self._programs / name).chmod(0o755)
 
@@ -114,3 +113,13 @@ def test_releasing_a_version_again_keeps_the_one_before(host: Host) -> None:
     assert host.release("sentiment", "2") == 0
     assert host.release("--back") == 0
     assert host.versions() == ["1", "1"]
+
+
+def test_the_first_release_goes_back_to_what_ran(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    for name in ("a", "b"):
+        (host.web / name).write_text("dev\n")
+    (host.state / "silent").write_text("1\n")
+    assert host.release("sentiment", "1") == 1
+    assert host.versions() == ["dev", "dev"]
+    assert (tmp_path / ".release").read_text() == "IMAGE=registry:5000/sentiment\nVERSION=dev\n"
