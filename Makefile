@@ -30,8 +30,8 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 setup: $(VENV)/.dev ## Make .venv with all pins
 
 .PHONY: run
-run: $(VENV)/.runtime ## Start the live demo at http://127.0.0.1:8000 (PORT=… for another port)
-	$(BIN)/python manage.py demo --port $(PORT)
+run: $(VENV)/.runtime ## Start the live demo at http://127.0.0.1:8000 (PORT=… for another port, ARGS=--no-replay)
+	$(BIN)/python manage.py demo --port $(PORT) $(ARGS)
 
 .PHONY: test
 test: $(VENV)/.dev ## Run the whole test suite, a process more than cores (up to 4); ARGS="-n 0 -k …" for some of it

@@ -179,6 +179,8 @@ def serve(host: str, port: int) -> None:
         "sentiment_site.asgi:application",
         host=host,
         port=port,
+        # Not as many as WEB_CONCURRENCY says: others would know nothing of what is open here.
+        workers=1,
         log_level="warning",
         lifespan="off",
         ws_max_size=65536,
