@@ -296,9 +296,9 @@ def shares(names: Sequence[str], before: Sequence[float | None], now: Sequence[f
     )
 
 
-def accuracies(moments: Sequence[str], estimated: Rows, true: Sequence[float | None]) -> Figure:
-    """Estimated accuracy with its interval and the true one, in per cent, by the end of each
-    report's window; oldest first."""
+def accuracies(moments: Sequence[str], estimated: Rows, labelled: Rows) -> Figure:
+    """Accuracy in per cent, by the end of each report's window; oldest first. Of all posts as it is
+    estimated, with its interval; of the labelled ones as it was expected, and as it truly is."""
     sign = per_cent_sign()
     figure = go.Figure(
         [
@@ -318,22 +318,14 @@ def accuracies(moments: Sequence[str], estimated: Rows, true: Sequence[float | N
                     "width": 3,
                 },
                 mode="markers",
-                name=gettext("estimated"),
+                name=gettext("estimated, of all posts"),
                 marker={"size": 7},
                 hovertemplate=_hover(
                     gettext("estimated %(accuracy)s"), {"accuracy": "%{y:.1f}" + sign}
                 ),
-                meta={"color": "side-a"},
+                meta={"color": "neutral-fill"},
             ),
-            go.Scatter(
-                x=list(moments),
-                y=[_of_hundred(value) for value in true],
-                mode="markers",
-                name=gettext("true, of labelled posts"),
-                marker={"size": 9, "symbol": "square"},
-                hovertemplate=_hover(gettext("true %(accuracy)s"), {"accuracy": "%{y:.1f}" + sign}),
-                meta={"color": "side-b"},
-            ),
+            *_of_labelled(moments, labelled),
         ]
     )
     return _plain(
@@ -344,6 +336,48 @@ def accuracies(moments: Sequence[str], estimated: Rows, true: Sequence[float | N
         hovermode="closest",
         showlegend=True,
     )
+
+
+def _of_labelled(moments: Sequence[str], rows: Rows) -> list[go.Scatter]:
+    """The pair that may be held against each other: both are of the very same posts."""
+    drawn = [
+        gettext("drawn at random")
+        if row["is_random"]
+        else gettext("chosen for labelling, perhaps harder than most")
+        for row in rows
+    ]
+    # Told apart without colour, too.
+    forms = ["" if row["is_random"] else "-open" for row in rows]
+    return [
+        go.Scatter(
+            x=list(moments),
+            y=[_of_hundred(row[key]) for row in rows],
+            text=drawn,
+            mode="markers",
+            name=name,
+            marker={"size": 9, "symbol": [shape + form for form in forms]},
+            hovertemplate=_hover(
+                hover, {"accuracy": "%{y:.1f}" + per_cent_sign(), "posts": "%{text}"}
+            ),
+            meta={"color": color},
+        )
+        for key, name, hover, shape, color in (
+            (
+                "expected",
+                gettext("expected of labelled posts"),
+                gettext("expected %(accuracy)s of posts %(posts)s"),
+                "diamond",
+                "side-a",
+            ),
+            (
+                "true",
+                gettext("true of labelled posts"),
+                gettext("true %(accuracy)s of posts %(posts)s"),
+                "square",
+                "side-b",
+            ),
+        )
+    ]
 
 
 def _posts(count: int) -> str:

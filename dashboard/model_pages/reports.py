@@ -55,7 +55,7 @@ def _chart(scheme: LabelScheme) -> dict[str, Any] | None:
     return model_figures.accuracies(
         [row.window_end.isoformat() for row in rows],
         [{"value": one.estimated, "low": one.low, "high": one.high} for one in told],
-        [one.true for one in told],
+        [{"true": one.true, "expected": one.expected, "is_random": one.is_random} for one in told],
     )
 
 

@@ -13,6 +13,7 @@ from dashboard import languages
 from dashboard.model_pages import words as told
 from dashboard.model_pages.tables import number
 from modeling.models import QualityReport, TrainingRun
+from modeling.services import truth
 from modeling.words import statistic_name
 
 TRIGGERS = {
@@ -176,7 +177,8 @@ def report(row: QualityReport) -> ReportStory:
 @dataclass(frozen=True)
 class AccuracyStory:
     """Accuracy as it is guessed without labels, and as labels tell it later; all are shares.
-    `reason` is English, as it was stored."""
+    `reason` is English, as it was stored. Labelled posts that are not of a random draw were chosen,
+    mostly for being hard."""
 
     estimated: float | None
     low: float | None
@@ -188,6 +190,7 @@ class AccuracyStory:
     true_high: float | None
     labelled: int
     expected: float | None
+    is_random: bool
 
 
 def accuracy(row: QualityReport) -> AccuracyStory:
@@ -203,6 +206,7 @@ def accuracy(row: QualityReport) -> AccuracyStory:
         told.get("true_high"),
         int(told.get("labelled", 0)),
         told.get("estimated_on_labelled"),
+        told.get("drawn") == truth.RANDOM,
     )
 
 

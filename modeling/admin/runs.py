@@ -10,6 +10,7 @@ from django.utils.text import Truncator
 from ingestion.admin import EXCERPT, ReadOnly
 from modeling.models import Attempt, Experiment, QualityReport, TrainingRun
 from modeling.presenters import verdict_html
+from modeling.services import truth
 
 
 @admin.register(TrainingRun)
@@ -58,7 +59,8 @@ class QualityReportAdmin(ReadOnly):
     def true_accuracy(self, report: QualityReport) -> str:
         if "true" not in (told := report.accuracy):
             return "–"
-        return f"{told['true']:.1%} of {told['labelled']} labelled posts"
+        drawn = "drawn at random" if told.get("drawn") == truth.RANDOM else "chosen for labelling"
+        return f"{told['true']:.1%} of {told['labelled']} posts {drawn}"
 
 
 @admin.register(Attempt)

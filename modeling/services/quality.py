@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 import random
-from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 from django.conf import settings
-from django.db.models import Exists, F, OuterRef
+from django.db.models import F
 from django.db.models.functions import Mod
 from django.utils import timezone
 from numpy.typing import NDArray
@@ -25,16 +23,10 @@ from modeling.exceptions import NoChampion, RegistryError
 from modeling.ml import drift, features, text
 from modeling.ml.artifact import ArtifactError
 from modeling.ml.embedding import Embedder
-from modeling.ml.estimate import estimate_accuracy, wilson
+from modeling.ml.estimate import Correction, estimate_accuracy
 from modeling.ml.reference import Sample
-from modeling.models import (
-    Annotation,
-    LabelScheme,
-    ModelVersion,
-    Prediction,
-    QualityReport,
-    TrainingPost,
-)
+from modeling.models import LabelScheme, ModelVersion, Prediction, QualityReport
+from modeling.services.truth import fill_in_truth
 from modeling.words import english_names
 
 logger = logging.getLogger(__name__)
@@ -49,9 +41,6 @@ MINIMUM_WINDOW = 50
 MINIMUM_REFERENCE = 200
 # Of a window that says one thing over and over, the accuracy is that of one answer.
 LARGEST_SHARE = 0.5
-# Labels come late; reports older than this keep the truth that they have.
-TRUTH_HORIZON = timedelta(days=30)
-MAXIMUM_LABELS = 50_000
 
 TOO_FEW, NO_REFERENCE = "too_few", "no_reference"
 
@@ -228,6 +217,7 @@ def estimate(
         known_confidence = sample.probabilities.max(axis=1)[known]
         known_right = (sample.probabilities.argmax(axis=1) == sample.truth)[known]
     found = estimate_accuracy(confidence, known_confidence, known_right, texts)
+    correction = Correction.fit(known_confidence.astype(np.float64), known_right)
     largest = max(Counter(texts).values()) / len(texts)
     reason = "; ".join([*_distrust(compared), *_repetition(largest)])
     return {
@@ -237,6 +227,10 @@ def estimate(
         "is_trusted": not reason,
         "reason": reason,
         "size": len(confidence),
+        # By which labelled posts are expected to be right, when there are some.
+        "correction": {
+            name: [round(value, 6) for value in values] for name, values in vars(correction).items()
+        },
     }
 
 
@@ -313,93 +307,3 @@ def _publish(report: QualityReport, compared: Comparison) -> None:
     elif compared.verdict == "ok":
         # A quiet hour is no sign that it is over.
         close_alert("drift", key, "incoming posts resemble the training data again")
-
-
-class _Label(NamedTuple):
-    version_id: int
-    created_at: datetime
-    confidence: float
-    is_right: bool
-
-
-_moment = attrgetter("created_at")
-
-
-def fill_in_truth(scheme: LabelScheme) -> int:
-    """Hold the estimates of late reports against the labels that came in; how many changed.
-
-    The truth is of the posts that people labelled, which are seldom a fair draw: beside it stands
-    the mean confidence on the very same posts. Posts that a version learned from are left out.
-    """
-    reports = scheme.reports.filter(window_end__gte=timezone.now() - TRUTH_HORIZON)
-    oldest = reports.order_by("window_start").first()
-    labels = [] if oldest is None else _labels(scheme, oldest.window_start)
-    labels.sort(key=_moment)
-    if not labels:
-        return 0
-    changed = []
-    for report in reports.exclude(accuracy={}).only(
-        "accuracy", "window_start", "window_end", "model_version_id"
-    ):
-        first = bisect_left(labels, report.window_start, key=_moment)
-        last = bisect_right(labels, report.window_end, key=_moment)
-        told = [
-            label for label in labels[first:last] if label.version_id == report.model_version_id
-        ]
-        if told and (truth := _truth(told)).items() - report.accuracy.items():
-            report.accuracy |= truth
-            changed.append(report)
-    QualityReport.objects.bulk_update(changed, ["accuracy"], batch_size=200)
-    return len(changed)
-
-
-def _labels(scheme: LabelScheme, since: datetime) -> list[_Label]:
-    learned_from = TrainingPost.objects.filter(
-        post=OuterRef("post"), version=OuterRef("judge"), split=TrainingPost.Split.TRAIN
-    )
-    votes = (
-        Annotation.objects.usable()
-        .filter(
-            scheme=scheme,
-            post__predictions__scheme=scheme,
-            post__predictions__is_serving=True,
-            post__predictions__created_at__gte=since,
-        )
-        # Named, so that it is the prediction of the line above: in a condition of its own the same
-        # path would stand for any prediction of the post.
-        .annotate(judge=F("post__predictions__model_version"))
-        .exclude(Exists(learned_from))
-        .order_by("-id")
-        .values_list(
-            "post_id",
-            "category_id",
-            "post__predictions__category_id",
-            "judge",
-            "post__predictions__created_at",
-            "post__predictions__confidence",
-        )
-    )
-    by_post: dict[int, Counter[int]] = {}
-    predicted: dict[int, tuple[int, int, datetime, float]] = {}
-    for post_id, category_id, given, version_id, created_at, confidence in votes[:MAXIMUM_LABELS]:
-        by_post.setdefault(post_id, Counter())[category_id] += 1
-        predicted[post_id] = (given, version_id, created_at, confidence)
-    labels = []
-    for post_id, counted in by_post.items():
-        ranked = counted.most_common(2)
-        if len(ranked) == 1 or ranked[0][1] > ranked[1][1]:
-            given, version_id, created_at, confidence = predicted[post_id]
-            labels.append(_Label(version_id, created_at, confidence, given == ranked[0][0]))
-    return labels
-
-
-def _truth(told: Sequence[_Label]) -> dict[str, Any]:
-    right = sum(label.is_right for label in told)
-    low, high = wilson(right, len(told))
-    return {
-        "true": round(right / len(told), 4),
-        "true_low": round(low, 4),
-        "true_high": round(high, 4),
-        "labelled": len(told),
-        "estimated_on_labelled": round(float(np.mean([label.confidence for label in told])), 4),
-    }

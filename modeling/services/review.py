@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from statistics import median
 
 from django.contrib.auth.models import User
-from django.db.models import Count, Exists, F, Max, OuterRef, Q
+from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from ingestion.models import Post
@@ -253,26 +253,36 @@ def _gold(scheme: LabelScheme) -> dict[int, list[int]]:
     return found
 
 
+def honest_labels(scheme: LabelScheme, *conditions: Q) -> QuerySet[Assignment]:
+    """Labels of posts drawn at random that were judged before anybody labelled them.
+
+    `conditions` are on the same rows: `post__annotations` is the label, `post__predictions` the
+    judgement that was served.
+    """
+    return Assignment.objects.filter(
+        *conditions,
+        scheme=scheme,
+        reason=Assignment.Reason.RANDOM,
+        status=Assignment.Status.DONE,
+        post__deleted_at__isnull=True,
+        post__predictions__scheme=scheme,
+        post__predictions__is_serving=True,
+        post__annotations__scheme=scheme,
+        post__annotations__annotator=F("annotator"),
+        post__annotations__replaced_at__isnull=True,
+        # What was classified after its label came may have been learned by heart.
+        post__predictions__created_at__lte=F("finished_at"),
+    )
+
+
 def honest_accuracy(scheme: LabelScheme) -> Accuracy:
     """Of what served, on the newest posts of the random share."""
-    rows = (
-        Assignment.objects.filter(
-            scheme=scheme,
-            reason=Assignment.Reason.RANDOM,
-            status=Assignment.Status.DONE,
-            post__deleted_at__isnull=True,
-            post__predictions__scheme=scheme,
-            post__predictions__is_serving=True,
-            post__annotations__scheme=scheme,
-            post__annotations__annotator=F("annotator"),
-            post__annotations__replaced_at__isnull=True,
-            # What was classified after its label came may have been learned by heart.
-            post__predictions__created_at__lte=F("finished_at"),
-        )
-        .order_by("-pk")
-        .values_list("post__annotations__category_id", "post__predictions__category_id")[:NEWEST]
+    rows = honest_labels(scheme).order_by("-pk")
+    told = list(
+        rows.values_list("post__annotations__category_id", "post__predictions__category_id")[
+            :NEWEST
+        ]
     )
-    told = list(rows)
     return Accuracy(len(told), sum(label == judged for label, judged in told))
 
 

@@ -91,9 +91,16 @@ def test_a_report_tells_what_moved_from_what_to_what(client: Client, scheme: Lab
     assert "Negative 30.0% 50.0%" in page and "Positive 70.0% 50.0%" in page
     assert "86.2% 80.3% to 90.9% not to be trusted: the posts are unlike" in page
     assert "90.0% 80.0% to 95.0% 40 posts of the window were labelled" in page
+    assert "They were chosen for labelling and may be harder than most." in page
     assert "posts differ in: characters" in page
     listed = text_of(client, "/models/reports/")
     assert "drift length in characters 800 86.2%" in listed and "posts differ in" in listed
+    assert "90.0% of 40 chosen for labelling" in listed
+    report.accuracy["drawn"] = "random"
+    report.save()
+    page = text_of(client, f"/models/reports/{report.pk}/")
+    assert "All were drawn at random; other labels are left out." in page
+    assert "90.0% of 40 drawn at random" in text_of(client, "/models/reports/")
 
 
 @pytest.mark.parametrize("verdict", ["too_few", "no_reference"])

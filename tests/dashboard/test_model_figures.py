@@ -67,8 +67,17 @@ def test_shares_and_accuracies_bear_what_is_not_known() -> None:
     before, now = data_of(model_figures.shares(["bad", "good"], [None, 0.4], [0.5, 0.5]))
     assert (before["y"], now["y"]) == ([None, 40.0], [50.0, 50.0])
     rows = [{"value": None, "low": None, "high": None}, {"value": 0.8, "low": 0.7, "high": 0.9}]
-    estimated, true = data_of(model_figures.accuracies(["a", "b"], rows, [None, 0.85]))
-    assert estimated["y"] == [None, 80.0] and true["y"] == [None, 85.0]
+    labelled = [
+        {"true": None, "expected": None, "is_random": False},
+        {"true": 0.85, "expected": 0.9, "is_random": True},
+    ]
+    figure = model_figures.accuracies(["a", "b"], rows, labelled)
+    estimated, expected, true = data_of(figure)
+    assert estimated["y"] == [None, 80.0]
+    assert (expected["y"], true["y"]) == ([None, 90.0], [None, 85.0])
+    # Posts that were chosen tell less: their marks are hollow.
+    assert true["marker"]["symbol"] == ["square-open", "square"]
+    assert true["text"][1] == "drawn at random" != true["text"][0]
     assert [round(x, 3) for x in estimated["error_y"]["array"]] == [0.0, 10.0]
 
 

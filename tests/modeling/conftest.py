@@ -1,7 +1,7 @@
 """What several tests of modeling share: a labelled scheme and settings for a quick training."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mlflow
@@ -11,9 +11,13 @@ from pytest_django.fixtures import Settings
 
 from ingestion.models import Post
 from modeling import serving
-from modeling.models import LabelScheme
+from modeling.ml import artifact, reference
+from modeling.ml.classifier import SentimentClassifier
+from modeling.ml.embedding import Embedder
+from modeling.models import LabelScheme, ModelVersion
 from modeling.services.annotate import annotate_many
 from tests.conftest import LABELS, obvious_posts
+from tests.modeling.watching import calm
 
 
 @pytest.fixture
@@ -61,4 +65,26 @@ def tiny_settings(mlflow_store: Settings, tiny_base: Path, tmp_path: Path) -> It
     mlflow_store.MAX_LENGTH, mlflow_store.BATCH_SIZE = 32, 16
     mlflow_store.LEARNING_RATE, mlflow_store.NUM_EPOCHS = 3e-3, 8
     yield mlflow_store
+    serving.reset()
+
+
+@pytest.fixture
+def watched(
+    make_version: Callable[..., ModelVersion], tiny_model: Path, tmp_path: Path
+) -> Iterator[ModelVersion]:
+    """A champion with a reference of calm posts, whose labels are what the model says."""
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    classifier = SentimentClassifier(folder, threads=1)
+    texts = calm(400, first=10_000)
+    probabilities = classifier.predict_proba(texts)
+    truth = probabilities.argmax(axis=1).tolist()
+    reference.make_sample(texts, probabilities, truth, Embedder(folder, classifier).embed).write(
+        folder
+    )
+    yield make_version(
+        stage=ModelVersion.Stage.CHAMPION,
+        artifact_uri=str(folder),
+        artifact_digests=artifact.digests(folder),
+        reference=reference.build(texts, probabilities, LABELS),
+    )
     serving.reset()

@@ -1,8 +1,7 @@
 """The report on incoming posts: what it sums up, when it alarms, what accuracy it expects."""
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -17,62 +16,13 @@ from django.utils import timezone, translation
 from ingestion.models import Alert, Post
 from modeling import serving
 from modeling.exceptions import NoChampion
-from modeling.ml import artifact, features, reference
-from modeling.ml.classifier import SentimentClassifier
-from modeling.ml.embedding import Embedder
-from modeling.models import Category, LabelScheme, ModelVersion, Prediction, TrainingPost
-from modeling.services import classify, quality
-from modeling.services.annotate import annotate
-from tests.conftest import LABELS
+from modeling.ml import features, reference
+from modeling.models import LabelScheme, ModelVersion, Prediction
+from modeling.services import quality
+from tests.modeling.watching import arrive, calm
 
 # Alerts leave after the commit.
 pytestmark = pytest.mark.django_db(transaction=True)
-
-THINGS = ("game", "film", "train", "phone", "song", "city", "team", "food")
-WORDS = ("love", "awful", "report", "great", "hate", "opens")
-
-
-def calm(count: int, first: int = 20_000) -> list[str]:
-    """Plain posts of many lengths, all different."""
-    # Numbers without order: those of one call must not tell themselves from another's.
-    return [
-        f"the {THINGS[i % 8]} {WORDS[i % 6]} today number {i * 7919 % 99_991:05}"
-        + " and so on" * (i % 5)
-        for i in range(first, first + count)
-    ]
-
-
-@pytest.fixture
-def watched(
-    make_version: Callable[..., ModelVersion], tiny_model: Path, tmp_path: Path
-) -> Iterator[ModelVersion]:
-    """A champion with a reference of calm posts, whose labels are what the model says."""
-    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
-    classifier = SentimentClassifier(folder, threads=1)
-    texts = calm(400, first=10_000)
-    probabilities = classifier.predict_proba(texts)
-    truth = probabilities.argmax(axis=1).tolist()
-    reference.make_sample(texts, probabilities, truth, Embedder(folder, classifier).embed).write(
-        folder
-    )
-    yield make_version(
-        stage=ModelVersion.Stage.CHAMPION,
-        artifact_uri=str(folder),
-        artifact_digests=artifact.digests(folder),
-        reference=reference.build(texts, probabilities, LABELS),
-    )
-    serving.reset()
-
-
-def arrive(texts: list[str]) -> list[Post]:
-    """Posts come in and are classified."""
-    start = Post.objects.count()
-    posts = Post.objects.bulk_create(
-        Post(source="x", external_id=f"{start + i}", text=text, created_at=timezone.now())
-        for i, text in enumerate(texts)
-    )
-    classify.classify_posts([post.pk for post in posts])
-    return posts
 
 
 def test_shifted_posts_are_drift_and_an_alert_that_closes(
@@ -178,67 +128,6 @@ def test_only_the_champion_s_own_judgements_of_the_window_count(
     report = quality.build_report(scheme)
     assert (report.post_count, report.summary["sampled"]) == (4, 1)
     serving.reset()
-
-
-def test_late_labels_are_held_against_the_estimate(
-    watched: ModelVersion, scheme: LabelScheme, admin_user: Any
-) -> None:
-    posts = arrive(calm(80))
-    report = quality.build_report(scheme)
-    assert report.accuracy["estimated"] > 0.9 and "true" not in report.accuracy
-    predicted = dict(Prediction.objects.values_list("post_id", "category_id"))
-    for index, post in enumerate(posts[:20]):
-        right = Category.objects.get(pk=predicted[post.pk])
-        wrong = scheme.categories.exclude(pk=right.pk)[0]
-        annotate(post, right if index % 4 else wrong, annotator=admin_user)
-    assert quality.fill_in_truth(scheme) == 1
-    assert quality.fill_in_truth(scheme) == 0
-    report.refresh_from_db()
-    told = report.accuracy
-    assert (told["true"], told["labelled"]) == (0.75, 20)
-    assert told["true_low"] < 0.75 < told["true_high"]
-    assert told["estimated_on_labelled"] == pytest.approx(
-        report.summary["mean_confidence"], abs=0.1
-    )
-
-
-def test_labels_are_held_against_what_served_and_had_not_learned_from_them(
-    watched: ModelVersion,
-    scheme: LabelScheme,
-    make_version: Callable[..., ModelVersion],
-    admin_user: Any,
-) -> None:
-    posts = arrive(calm(20))
-    other = make_version(2)
-    wrong = scheme.categories.last()
-    Prediction.objects.bulk_create(
-        Prediction(
-            post=post,
-            model_version=other,
-            scheme=scheme,
-            category=wrong,
-            confidence=0.4,
-            scores={},
-            is_serving=False,
-        )
-        for post in posts
-    )
-    report = quality.build_report(scheme)
-    for post in posts:
-        annotate(post, post.predictions.serving().get().category, annotator=admin_user)
-    # The other version learned from all of them, the one that serves from the first five.
-    for version, learned in ((other, posts), (watched, posts[:5])):
-        TrainingPost.objects.bulk_create(
-            TrainingPost(version=version, post=post, split=TrainingPost.Split.TRAIN)
-            for post in learned
-        )
-    TrainingPost.objects.bulk_create(
-        TrainingPost(version=watched, post=post, split=TrainingPost.Split.TEST)
-        for post in posts[5:]
-    )
-    quality.fill_in_truth(scheme)
-    report.refresh_from_db()
-    assert (report.accuracy["true"], report.accuracy["labelled"]) == (1.0, 15)
 
 
 def test_the_command_and_the_route_tell_the_same(

@@ -26,7 +26,7 @@ from modeling.models import (
     Promotion,
     TrainingRun,
 )
-from modeling.services import annotate, classify, quality
+from modeling.services import annotate, classify, quality, truth
 from modeling.services.queue import draw
 
 RUN_TIMES = ("created_at", "started_at", "finished_at")
@@ -104,7 +104,7 @@ def seed() -> Stories:
             quality.build_report(scheme)
     _sources(now)
     _labels(scheme)
-    quality.fill_in_truth(scheme)
+    truth.fill_in_truth(scheme)
     seconds = (timezone.now() - now).total_seconds()
     late = [now + timedelta(seconds=at) for at in range(1, int(seconds), int(PAUSE_SECONDS))]
     classify.classify_posts(store(stories.posts(late), announce=False).post_ids)

@@ -9,13 +9,19 @@ from django.core.management.base import BaseCommand, CommandError
 
 from modeling.exceptions import ModelingError
 from modeling.models import LabelScheme, QualityReport
-from modeling.services import quality
+from modeling.services import quality, truth
 
 VERDICTS = {
     "ok": "posts are like the training data",
     "drift": "posts differ from the training data",
     "too_few": "too few posts to tell whether they are like the training data",
     "no_reference": "the champion has no reference to compare with: the next training makes one",
+}
+
+
+DRAWS = {
+    truth.RANDOM: "labelled posts that were drawn at random",
+    truth.CHOSEN: "posts that were chosen for labelling and may be harder than most",
 }
 
 
@@ -63,9 +69,10 @@ class Command(BaseCommand):
                 + ("" if told["is_trusted"] else f"; do not trust it: {told['reason']}")
             )
             if "true" in told:
+                drawn = f"{told['labelled']} {DRAWS[told['drawn']]}"
                 self.stdout.write(
-                    f"true on {told['labelled']} labelled posts {told['true']:.1%}, where "
-                    f"{told['estimated_on_labelled']:.1%} was expected"
+                    f"true accuracy {told['true']:.1%} on {drawn}; "
+                    f"{told['estimated_on_labelled']:.1%} was expected of them"
                 )
 
 
