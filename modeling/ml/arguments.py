@@ -55,11 +55,13 @@ class Labelled:
 @dataclass(frozen=True)
 class SoftLabels:
     """A teacher's opinion: its logits (n, labels) of the training texts, in their order, and of
-    further texts that nobody has labelled."""
+    further texts that nobody has labelled. `teacher` and `digest` name it, where they are known."""
 
     labelled: NDArray[np.float32]
     texts: Sequence[str] = ()
     unlabelled: NDArray[np.float32] | None = None
+    teacher: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,12 +121,14 @@ class Epoch:
 
 @dataclass
 class TrainingOutcome:
-    """What a training gave, beside the files in its folder."""
+    """What a training gave, beside the files in its folder. `batch_size` is how many texts were
+    computed at once: fewer than asked for where memory was short."""
 
     settings: ArtifactSettings
     history: list[Epoch] = field(default_factory=list)
     best_epoch: int = 0
     validation: Evaluation | None = None
+    batch_size: int = 0
 
 
 def silent(share: float, message: str) -> None:

@@ -150,7 +150,9 @@ class _Trainer:
         temperature = fit_temperature(logits, self.validation_labels)
         self.settings = self._settings(temperature)
         judged = evaluate(self.validation_labels, softmax(logits / temperature), self.labels)
-        return TrainingOutcome(self.settings, self.history, self.best_epoch, judged)
+        return TrainingOutcome(
+            self.settings, self.history, self.best_epoch, judged, self.batch_size
+        )
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

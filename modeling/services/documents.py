@@ -10,7 +10,7 @@ from typing import Any
 
 from modeling import registry, tracking
 from modeling.ml import artifact, card, environment, plots
-from modeling.ml.arguments import TrainingOutcome
+from modeling.ml.arguments import SoftLabels, TrainingArguments, TrainingOutcome
 from modeling.ml.evaluation import Evaluation, Probabilities
 from modeling.models import ModelVersion, TrainingRun
 from modeling.services.dataset import Dataset, counts
@@ -33,6 +33,30 @@ def by_epoch(outcome: TrainingOutcome) -> list[dict[str, float]]:
     return [
         {"loss": epoch.loss, **figures("validation", epoch.validation)} for epoch in outcome.history
     ]
+
+
+def parameters(
+    dataset: Dataset,
+    arguments: TrainingArguments,
+    outcome: TrainingOutcome,
+    soft_labels: SoftLabels | None,
+) -> dict[str, Any]:
+    """What a version was made with, as its row, MLflow, Weights & Biases and the card tell it."""
+    told = {
+        **vars(arguments),
+        "base_model": outcome.settings.base_model,
+        "batch_size_in_memory": outcome.batch_size,
+        "dataset_digest": dataset.digest,
+        "train_size": len(dataset.train),
+        "data": dataset.describe(),
+    }
+    if soft_labels is not None:
+        told |= {
+            "teacher": soft_labels.teacher,
+            "teacher_digest": soft_labels.digest,
+            "unlabelled_texts": len(soft_labels.texts),
+        }
+    return told
 
 
 def data_note(run: TrainingRun, dataset: Dataset) -> registry.DataNote:

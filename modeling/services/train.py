@@ -183,7 +183,8 @@ def _train(
     if should_stop():
         raise TrainingInterrupted("stopped before it was registered")
     report.phase(0.97, "registering")
-    version = _register(run, dataset, arguments, outcome, judged, picture, trained)
+    parameters = documents.parameters(dataset, arguments, outcome, soft_labels)
+    version = _register(run, dataset, parameters, outcome, judged, picture, trained)
     report.phase(1.0, f"registered version {version.version}")
     return version
 
@@ -210,19 +211,12 @@ def _judge(folder: Path, dataset: Dataset) -> tuple[Evaluation, dict[str, Any]]:
 def _register(
     run: TrainingRun,
     dataset: Dataset,
-    arguments: TrainingArguments,
+    parameters: dict[str, Any],
     outcome: TrainingOutcome,
     judged: Evaluation,
     picture: dict[str, Any],
     folder: Path,
 ) -> ModelVersion:
-    parameters = {
-        **vars(arguments),
-        "base_model": outcome.settings.base_model,
-        "dataset_digest": dataset.digest,
-        "train_size": len(dataset.train),
-        "data": dataset.describe(),
-    }
     documents.write_card(folder, run, dataset, outcome, judged, parameters)
     with tempfile.TemporaryDirectory() as temporary:
         reports = Path(temporary)
