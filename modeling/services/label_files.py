@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
+import shutil
+import socket
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,12 +46,45 @@ class LabelledRow:
     external_id: str = ""
 
 
+def keep(path: Path, folder: Path, host: str = "") -> Path:
+    """A copy of the file in `folder`, made by the first call: whoever goes on reads the same,
+    wherever the file has gone and whatever was written into it.
+
+    Raises LabelFileError where neither can be read; `host` says who had the file.
+    """
+    copy = folder / path.name
+    if copy.is_file():
+        return copy
+    temporary = folder / f"writing-{os.getpid()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copy(path, temporary)
+        temporary.rename(copy)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        had = f"; {host} had it" if host else ""
+        raise LabelFileError(
+            f"{path}, which the run learns from, cannot be read on {socket.gethostname()}{had}: "
+            f"{error.strerror or error}. Train anew where the file is, or put it there first"
+        ) from error
+    return copy
+
+
 def read(
-    path: Path, text_column: str, label_column: str, labels: Sequence[str]
+    path: Path,
+    text_column: str,
+    label_column: str,
+    labels: Sequence[str],
+    *,
+    shown: Path | None = None,
 ) -> list[LabelledRow]:
-    """Every row of the file. Raises LabelFileError for the first bad one, FileNotFoundError."""
+    """Every row of the file. Raises LabelFileError for the first bad one, FileNotFoundError.
+
+    Errors name `shown`, where that is given: the file that people know, of which `path` is a copy.
+    """
     rows = []
-    for line, row in _records(path):
+    file, path = path, shown or path
+    for line, row in _records(file, path):
         missing = [column for column in (text_column, label_column) if column not in row]
         if missing:
             raise LabelFileError(
@@ -160,32 +196,32 @@ def known_posts(rows: Iterable[LabelledRow]) -> dict[tuple[str, str], tuple[int,
     return found
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+def _records(path: Path, shown: Path) -> Iterator[tuple[int, dict[str, object]]]:
     opener: Callable[..., IO[str]] = gzip.open if path.suffix == ".gz" else open
     name = path.name.removesuffix(".gz")
     try:
         with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
             if name.endswith((".jsonl", ".ndjson", ".json")):
-                yield from _json_records(path, file)
+                yield from _json_records(shown, file)
             else:
                 delimiter = "\t" if name.endswith(".tsv") else ","
                 reader = csv.DictReader(file, delimiter=delimiter)
                 for row in reader:
                     yield reader.line_num, dict(row)
     except UnicodeDecodeError as error:
-        raise LabelFileError(f"{path} is not UTF-8: {error}") from error
+        raise LabelFileError(f"{shown} is not UTF-8: {error}") from error
     except (csv.Error, gzip.BadGzipFile, EOFError) as error:
-        raise LabelFileError(f"{path} cannot be read: {error}") from error
+        raise LabelFileError(f"{shown} cannot be read: {error}") from error
 
 
-def _json_records(path: Path, file: IO[str]) -> Iterator[tuple[int, dict[str, object]]]:
+def _json_records(shown: Path, file: IO[str]) -> Iterator[tuple[int, dict[str, object]]]:
     for number, line in enumerate(file, start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise LabelFileError(f"{path}, line {number}: not JSON: {error}") from error
+            raise LabelFileError(f"{shown}, line {number}: not JSON: {error}") from error
         if not isinstance(row, dict):
-            raise LabelFileError(f"{path}, line {number}: not a JSON object")
+            raise LabelFileError(f"{shown}, line {number}: not a JSON object")
         yield number, row

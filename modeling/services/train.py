@@ -135,12 +135,14 @@ def check_arguments(asked: Mapping[str, Any]) -> TrainingArguments:
 
 def dataset_of(run: TrainingRun) -> Dataset:
     """The labels as they were when the run began, however often it went on since, and those of
-    the file that it names."""
+    the file that it names. Raises LabelFileError, NotEnoughData."""
     rows = []
     if path := run.options.get("data"):
         labels = list(run.scheme.categories.values_list("key", flat=True))
         columns = run.options.get("text_column", "text"), run.options.get("label_column", "label")
-        rows = label_files.read(Path(path), *columns, labels)
+        folder, host = runs.folder_of(run) / "data", run.options.get("data_host", "")
+        copy = label_files.keep(Path(path), folder, host)
+        rows = label_files.read(copy, *columns, labels, shown=Path(path))
     return gather(run.scheme, as_of=run.started_at, rows=rows)
 
 

@@ -1,6 +1,7 @@
 """Trains, evaluates, logs and registers a candidate."""
 
 import json
+import socket
 import threading
 from argparse import ArgumentParser
 from pathlib import Path
@@ -94,6 +95,9 @@ class Command(BaseCommand):
             )
         if waiting is not None:
             runs.discard(waiting)
+        if "data" in asked:
+            # For whoever goes on with it elsewhere.
+            asked["data_host"] = socket.gethostname()
         return train.request_training(scheme, reason="asked for on the command line", options=asked)
 
     def _asked(self, options: dict[str, Any]) -> dict[str, Any]:
