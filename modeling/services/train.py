@@ -266,6 +266,11 @@ def _register(
 
 def _judge_and_promote(run: TrainingRun, version: ModelVersion) -> None:
     """Hold the candidate against the champion; promote it when that is wanted."""
+    if version.promotions.exists():
+        # The process died after its promotion, and what serves now may be a person's choice.
+        run.gate = version.gate
+        runs.end(run, TrainingRun.Status.SUCCEEDED)
+        return
     champion = ModelVersion.objects.champions().filter(scheme=run.scheme).first()
     verdict = gate.judge_version(version, champion, dataset_of(run))
     run.gate = verdict.as_dict()

@@ -23,6 +23,7 @@ from modeling.models import LabelScheme, ModelVersion, Promotion, TrainingRun
 from modeling.services import runs, train
 from modeling.services.annotate import annotate_many
 from modeling.services.dataset import gather
+from modeling.services.promote import rollback
 from tests.conftest import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -132,6 +133,27 @@ def test_a_version_that_was_registered_before_the_kill_is_found_again(
     run = train.execute(run.pk)
     assert run.version is not None and run.version.version == int(found.version) == 1
     assert ModelVersion.objects.filter(scheme=labelled).count() == 1
+
+
+def test_killed_after_its_promotion_a_run_neither_judges_nor_promotes_again(
+    labelled: LabelScheme,
+    tiny_settings: Settings,
+    make_version: Callable[..., ModelVersion],
+) -> None:
+    before = make_version(7, scheme=labelled, stage="champion")
+    run = train.execute(train.request_training(labelled).pk)
+    assert run.status == "succeeded" and run.version is not None, run.error
+    verdict = ModelVersion.objects.get(pk=run.version.pk).gate
+    assert verdict["champion"] == 7
+    # What the row holds when the process is killed before it writes the end down.
+    TrainingRun.objects.update(status="interrupted", finished_at=None, gate={})
+    rollback(labelled)
+
+    run = train.execute(run.pk)
+    assert run.status == "succeeded" and run.gate == verdict
+    assert ModelVersion.objects.get(pk=run.version.pk).gate == verdict
+    assert ModelVersion.objects.champions().get(scheme=labelled) == before
+    assert Promotion.objects.count() == 2
 
 
 def test_sigterm_leaves_the_command_interrupted_with_exit_code_1(
