@@ -1,6 +1,7 @@
 """Celery tasks: thin, and safe to run twice."""
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 
@@ -9,6 +10,7 @@ from celery.exceptions import Reject
 from celery.signals import worker_shutting_down
 from django.utils import timezone
 
+from ingestion.services.alerts import close_alert, raise_alert
 from modeling.exceptions import NoChampion, RegistryError
 from modeling.models import LabelScheme, TrainingRun
 from modeling.services import classify, promote, quality, retrain, runs
@@ -16,8 +18,6 @@ from modeling.services import train as training
 
 # How far back the frequent sweep looks, in hours; older leftovers are `classify --pending`'s.
 SWEEP = 1.0
-# Aliases of promotions older than this were looked at often enough.
-LATELY = timedelta(hours=1)
 
 logger = logging.getLogger(__name__)
 
@@ -54,24 +54,50 @@ def stop_training(**kwargs: object) -> None:
 
 @shared_task(name="modeling.check_quality")
 def check_quality() -> None:
-    for scheme in LabelScheme.objects.filter(versions__stage="champion"):
+    _for_each_scheme("quality check", _check_quality)
+
+
+def _check_quality(scheme: LabelScheme) -> None:
+    try:
         quality.build_report(scheme)
+    except Exception as error:
+        said = f"the quality check of {scheme.key!r} failed: {type(error).__name__}: {error}"
+        raise_alert("quality", said, scheme.key)
+        raise
+    close_alert("quality", scheme.key, f"the quality check of {scheme.key!r} works again")
 
 
 @shared_task(name="modeling.check_retraining")
 def check_retraining() -> None:
-    for scheme in LabelScheme.objects.filter(versions__stage="champion"):
-        _repair_alias(scheme)
-        decision = retrain.check(scheme)
-        if decision.is_new and decision.run is not None:
-            train.delay(decision.run.pk)
+    _for_each_scheme("retraining check", _check_retraining)
+
+
+def _check_retraining(scheme: LabelScheme) -> None:
+    decision = retrain.check(scheme)
+    if decision.is_new and decision.run is not None:
+        train.delay(decision.run.pk)
+    _repair_alias(scheme)
 
 
 def _repair_alias(scheme: LabelScheme) -> None:
-    """A process may have died between a promotion's commit and MLflow's alias."""
-    if not scheme.promotions.filter(promoted_at__gte=timezone.now() - LATELY).exists():
+    """A process may have died between a promotion's commit and MLflow's alias, or MLflow may have
+    been away for days."""
+    if not scheme.promotions.exists():
         return
     try:
         promote.sync_alias(scheme)
     except RegistryError as error:
         logger.warning("%s; the database row says what serves", error)
+
+
+def _for_each_scheme(what: str, work: Callable[[LabelScheme], None]) -> None:
+    """For all that serve, whatever becomes of the others; raises what went wrong at the end."""
+    errors = []
+    for scheme in LabelScheme.objects.filter(versions__stage="champion"):
+        try:
+            work(scheme)
+        except Exception as error:
+            logger.exception("the %s of %r failed", what, scheme.key)
+            errors.append(error)
+    if errors:
+        raise ExceptionGroup(f"the {what} failed", errors)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import IntegrityError, connections, transaction
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from modeling import registry, serving, tasks
@@ -29,6 +30,7 @@ from modeling.services.promote import (
 from modeling.signals import version_promoted
 from tests.conftest import wait_until
 from tests.modeling.threads import at_once
+from tests.verdicts import refusal
 
 pytestmark = pytest.mark.django_db
 
@@ -127,9 +129,9 @@ def test_without_an_earlier_champion_there_is_nothing_to_roll_back(
 
 
 def test_another_scheme_keeps_its_champion(
-    champion: ModelVersion, make_version: Versions, own_scheme: LabelScheme
+    champion: ModelVersion, make_version: Versions, labelled: LabelScheme
 ) -> None:
-    promote(make_version(1, scheme=own_scheme))
+    promote(make_version(1, scheme=labelled))
     assert ModelVersion.objects.champions().count() == 2
 
 
@@ -199,6 +201,8 @@ def test_killed_between_the_row_and_the_alias_the_champion_is_whole_and_the_alia
     assert ModelVersion.objects.champions().get().version == second
     assert serving.champion().version == str(second)
     assert alias() == first
+    # MLflow may have been away for days.
+    Promotion.objects.update(promoted_at=timezone.now() - timedelta(days=3))
     tasks.check_retraining()
     assert alias() == second
     serving.reset()
@@ -229,11 +233,11 @@ def test_a_registry_that_is_away_costs_a_warning_and_seconds(
 def test_what_served_at_a_moment_is_one_query(
     champion: ModelVersion,
     make_version: Versions,
-    own_scheme: LabelScheme,
+    labelled: LabelScheme,
     django_assert_num_queries: Callable[[int], Any],
 ) -> None:
     entries = [promote(make_version(number), actor="training run 1") for number in (2, 3)]
-    entries.append(promote(make_version(1, scheme=own_scheme)))
+    entries.append(promote(make_version(1, scheme=labelled)))
     start = champion.created_at
     for hours, entry in enumerate(entries, start=1):
         assert entry is not None
@@ -262,9 +266,9 @@ def test_a_version_that_cannot_be_loaded_is_not_promoted(
     assert not Promotion.objects.exists()
 
 
-def refused(make_version: Versions) -> ModelVersion:
+def refused(make_version: Versions, scheme: LabelScheme) -> ModelVersion:
     """Another model than the champion, which the gate has judged and refused."""
-    version = make_version(2, gate={"passed": False, "reason": "it falls", "champion": 1})
+    version = make_version(2, gate=refusal(scheme))
     del version.artifact_digests["sentiment.json"]
     version.save()
     return version
@@ -273,7 +277,7 @@ def refused(make_version: Versions) -> ModelVersion:
 def test_what_the_gate_refuses_takes_an_override_and_a_reason(
     champion: ModelVersion, make_version: Versions
 ) -> None:
-    version = refused(make_version)
+    version = refused(make_version, champion.scheme)
     with pytest.raises(GateRefused, match="the gate refuses version 2: it falls"):
         promote(version)
     with pytest.raises(GateRefused, match="say why"):

@@ -9,13 +9,14 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from ingestion import services as ingestion
-from ingestion.models import Post
+from ingestion.models import Alert, Post
 from modeling import serving, tasks
 from modeling.exceptions import NotEnoughData
 from modeling.models import LabelScheme, ModelVersion, Prediction, QualityReport, TrainingRun
 from modeling.services import train
 from tests.conftest import wait_until
 from tests.ingestion.factories import incoming
+from tests.modeling.news import label
 
 QUEUES = {
     "modeling.classify_posts": "predict",
@@ -37,6 +38,13 @@ def eager() -> Iterator[None]:
     current_app.conf.task_always_eager = True
     yield
     current_app.conf.task_always_eager = False
+
+
+@pytest.fixture(params=["sentiment", "mood"])
+def broken(request: pytest.FixtureRequest) -> str:
+    """The scheme that something is wrong with, be it the first or the last in turn."""
+    key: str = request.param
+    return key
 
 
 @pytest.mark.parametrize("name", QUEUES)
@@ -79,6 +87,56 @@ def test_a_check_without_a_reason_trains_nothing(
 ) -> None:
     tasks.check_retraining()
     assert not TrainingRun.objects.exists()
+
+
+def test_a_scheme_whose_quality_check_fails_keeps_no_other_from_it_and_is_told_of(
+    champion: ModelVersion,
+    own_scheme: LabelScheme,
+    make_version: Callable[..., ModelVersion],
+    broken: str,
+) -> None:
+    make_version(7, scheme=own_scheme, stage="champion")
+    row = ModelVersion.objects.get(scheme__key=broken)
+    digests = row.artifact_digests
+    # A row that was written by hand, badly.
+    ModelVersion.objects.filter(pk=row.pk).update(artifact_digests=["model.onnx"])
+    with pytest.raises(ExceptionGroup, match="quality check"):
+        tasks.check_quality()
+    assert QualityReport.objects.get().scheme.key != broken
+    alert = Alert.objects.standing().get(kind="quality")
+    assert alert.key == broken and "AttributeError" in alert.message
+    ModelVersion.objects.filter(pk=row.pk).update(artifact_digests=digests)
+    tasks.check_quality()
+    assert not Alert.objects.standing().filter(kind="quality").exists()
+
+
+def test_a_scheme_whose_retraining_check_fails_keeps_no_other_from_it(
+    champion: ModelVersion,
+    own_scheme: LabelScheme,
+    make_version: Callable[..., ModelVersion],
+    broken: str,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings.MIN_SAMPLES_FOR_RETRAIN = 1
+    make_version(7, scheme=own_scheme, stage="champion")
+    for version in ModelVersion.objects.all():
+        label(version.scheme, 1)
+    row = ModelVersion.objects.get(scheme__key=broken)
+    now = timezone.now()
+    QualityReport.objects.create(
+        scheme=row.scheme,
+        model_version=row,
+        window_start=now,
+        window_end=now,
+        statistics={"words": 0.7},
+    )
+    with pytest.raises(ExceptionGroup, match="retraining check") as raised:
+        tasks.check_retraining()
+    assert len(raised.value.exceptions) == 1
+    assert TrainingRun.objects.get().scheme.key != broken
+    assert f"the retraining check of '{broken}' failed" in caplog.text
+    assert "Traceback" in caplog.text
 
 
 @pytest.mark.django_db(transaction=True)
