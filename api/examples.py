@@ -10,9 +10,34 @@ from api.exports import EXPORTS
 MOMENT = "2026-03-02T09:30:00Z"
 LATER = "2026-03-02T09:45:12Z"
 SCORES = {"negative": 0.01, "neutral": 0.03, "positive": 0.96}
-TRIGGERS = {
-    "new_labels": {"value": 212, "threshold": 200, "fires": True},
-    "hours": {"value": 31.5, "threshold": 168, "fires": False},
+TRIGGERS: dict[str, dict[str, Any]] = {
+    "labels": {"value": 212, "threshold": 200, "fired": True, "unlabelled_posts": 5210},
+    "age_hours": {"value": 31.5, "threshold": 168, "fired": False},
+    "mean_confidence": {
+        "value": 0.81,
+        "threshold": 0.55,
+        "statistic": "mean_confidence",
+        "mean_confidence": 0.81,
+        "confidence_threshold": 0.55,
+        "predictions": 1000,
+        "estimated_accuracy": 0.79,
+        "accuracy_threshold": 0.6,
+        "report": "report 88, until 2026-03-02 09:00 UTC",
+        "fired": False,
+    },
+    "drift": {
+        "value": 0.04,
+        "threshold": 0.25,
+        "kind": "psi",
+        "statistic": "words",
+        "drifted": [],
+        "report": "report 88, until 2026-03-02 09:00 UTC",
+        "fired": False,
+    },
+}
+QUIET_TRIGGERS = {
+    **TRIGGERS,
+    "labels": {"value": 12, "threshold": 200, "fired": False, "unlabelled_posts": 310},
 }
 GATE = {
     "passed": True,
@@ -156,7 +181,7 @@ COMPONENTS: dict[str, Any] = {
         "status": "succeeded",
         "is_automatic": True,
         "triggers": TRIGGERS,
-        "reason": "212 new labels",
+        "reason": "triggered by labels",
         "options": {},
         "parameters": {"epochs": 2, "learning_rate": 0.0002},
         "progress": 1.0,

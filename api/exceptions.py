@@ -21,6 +21,7 @@ from rest_framework.views import set_rollback
 
 from api.refusals import DatabaseAway, PayloadTooLarge
 from modeling.exceptions import (
+    BrokerAway,
     EngineOverloaded,
     GateRefused,
     ModelingError,
@@ -40,6 +41,7 @@ STATUS_OF: tuple[tuple[type[Exception], int], ...] = (
     (EngineOverloaded, status.HTTP_503_SERVICE_UNAVAILABLE),
     (NoChampion, status.HTTP_503_SERVICE_UNAVAILABLE),
     (ModelUnavailable, status.HTTP_503_SERVICE_UNAVAILABLE),
+    (BrokerAway, status.HTTP_503_SERVICE_UNAVAILABLE),
     (IntegrityError, status.HTTP_409_CONFLICT),
     (DatabaseError, status.HTTP_503_SERVICE_UNAVAILABLE),
     (TrainingInProgress, status.HTTP_409_CONFLICT),

@@ -66,7 +66,7 @@ PROBLEMS: dict[int, tuple[str, str, list[dict[str, str]] | None]] = {
     ),
     429: ("Over the rate limit.", "Request was throttled. Expected available in 17 seconds.", None),
     503: (
-        "No model serves yet, too many texts wait, or the database is away.",
+        "No model serves yet, too many texts wait, or the database or the broker is away.",
         "512 texts wait already: retry in a moment.",
         None,
     ),

@@ -45,7 +45,7 @@ from modeling.models import LabelScheme, ModelVersion
 from modeling.services import classify, retrain
 from modeling.services.explain import explain_text
 from modeling.serving import Classification
-from modeling.tasks import train
+from modeling.tasks import hand_over
 
 ROUTES = {
     "POST /predict": "classify one text",
@@ -216,7 +216,7 @@ class PredictStreamView(APIView):
 
 
 class RetrainView(APIView):
-    """Run the retraining check: 202 with a run, or 200 when no trigger fired."""
+    """Run the retraining check: 202 with a run, or 200 and why none is needed."""
 
     permission_classes = [permissions.MayWrite]
     write_permission = "modeling.add_trainingrun"
@@ -225,11 +225,21 @@ class RetrainView(APIView):
         request=RetrainRequest,
         responses={
             200: _told(
-                "No trigger fired.", {"status": "not_needed", "triggers": examples.TRIGGERS}
+                "No trigger fired, or the check waits after a run that came to nothing.",
+                {
+                    "status": "not_needed",
+                    "reason": "no trigger fired",
+                    "triggers": examples.QUIET_TRIGGERS,
+                },
             ),
             202: _told(
                 "A run is queued, or runs.",
-                {"run": 12, "status": "queued", "triggers": examples.TRIGGERS},
+                {
+                    "run": 12,
+                    "status": "queued",
+                    "reason": "triggered by labels",
+                    "triggers": examples.TRIGGERS,
+                },
             ),
         },
     )
@@ -237,14 +247,16 @@ class RetrainView(APIView):
         data = _valid(RetrainRequest(data=request.data if request.data is not None else {}))
         user = request.user if request.user.is_authenticated else None
         decision = retrain.check(_scheme(), force=data["force"], by=user)
+        told = {
+            "status": decision.status,
+            "reason": decision.reason,
+            "triggers": decision.triggers,
+        }
         if decision.run is None:
-            return Response({"status": decision.status, "triggers": decision.triggers})
+            return Response(told)
         if decision.is_new:
-            transaction.on_commit(partial(train.delay, decision.run.pk))
-        return Response(
-            {"run": decision.run.pk, "status": decision.status, "triggers": decision.triggers},
-            status=status.HTTP_202_ACCEPTED,
-        )
+            transaction.on_commit(partial(hand_over, decision.run))
+        return Response({"run": decision.run.pk, **told}, status=status.HTTP_202_ACCEPTED)
 
 
 class ModelInfoView(APIView):

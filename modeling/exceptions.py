@@ -25,6 +25,10 @@ class TrainingInProgress(ModelingError):
     """A run of this scheme is queued or running already."""
 
 
+class BrokerAway(ModelingError):
+    """No worker can be told of a run; the run is kept."""
+
+
 class RegistryError(ModelingError):
     """The model registry refused or cannot be reached."""
 

@@ -6,12 +6,12 @@ from contextlib import suppress
 from datetime import timedelta
 
 from celery import shared_task
-from celery.exceptions import Reject
+from celery.exceptions import OperationalError, Reject
 from celery.signals import worker_shutting_down
 from django.utils import timezone
 
 from ingestion.services.alerts import close_alert, raise_alert
-from modeling.exceptions import NoChampion, RegistryError
+from modeling.exceptions import BrokerAway, NoChampion, RegistryError
 from modeling.models import LabelScheme, TrainingRun
 from modeling.services import classify, promote, quality, retrain, runs
 from modeling.services import train as training
@@ -52,6 +52,17 @@ def stop_training(**kwargs: object) -> None:
     runs.stop_all()
 
 
+def hand_over(run: TrainingRun) -> None:
+    """Tell the workers of a run. Raises BrokerAway: the run is kept, and the next check tells."""
+    try:
+        train.delay(run.pk)
+    except OperationalError as error:
+        said = f"the message broker cannot be reached: run {run.pk} is kept, and starts once it is"
+        runs.note_queueing(run, said)
+        raise BrokerAway(said) from error
+    runs.note_queueing(run)
+
+
 @shared_task(name="modeling.check_quality")
 def check_quality() -> None:
     _for_each_scheme("quality check", _check_quality)
@@ -75,7 +86,7 @@ def check_retraining() -> None:
 def _check_retraining(scheme: LabelScheme) -> None:
     decision = retrain.check(scheme)
     if decision.is_new and decision.run is not None:
-        train.delay(decision.run.pk)
+        hand_over(decision.run)
     _repair_alias(scheme)
 
 

@@ -21,11 +21,9 @@ from modeling.models import (
     QualityReport,
     TrainingRun,
 )
-from modeling.services.runs import recover_interrupted
+from modeling.services import runs
 from modeling.services.train import request_training
 
-# A run that nobody has taken for so long is not going to be.
-STALE = timedelta(minutes=15)
 # After a failed or rejected run the check waits: the same data would give the same end.
 COOL_DOWN = timedelta(hours=6)
 CONFIDENCE_WINDOW = 1000
@@ -54,11 +52,13 @@ def check(scheme: LabelScheme, *, force: bool = False, by: User | None = None) -
     """Queue a training when a trigger fires or `force` is set; the caller starts a new run.
 
     At most one run of a scheme is active; asking during one returns that one. One that was cut
-    short goes on before anything new is asked for: it counts as new, for the caller to start.
+    short, or that no worker has heard of, goes on before anything new is asked for: it counts as
+    new, for the caller to start. Starting a run twice is harmless.
     """
-    _fail_stale_runs(scheme)
     triggers = evaluate_triggers(scheme)
-    if (waiting := recover_interrupted(scheme)) is not None:
+    if (waiting := runs.recover_interrupted(scheme)) is not None:
+        if runs.waits_in_vain(waiting):
+            runs.tell_of_waiting(waiting)
         reason = f"run {waiting.pk} was cut short at {waiting.progress:.0%} and goes on"
         return Decision(TrainingRun.Status.QUEUED, triggers, waiting, is_new=True, reason=reason)
     if (active := _active(scheme)) is not None:
@@ -107,7 +107,17 @@ def _active(scheme: LabelScheme) -> TrainingRun | None:
 
 
 def _during(run: TrainingRun, triggers: dict[str, dict[str, Any]]) -> Decision:
-    return Decision(run.status, triggers, run, reason="a run is active already")
+    """The active run; for the caller to start when no worker seems to have heard of it."""
+    if run.status != TrainingRun.Status.QUEUED:
+        return Decision(run.status, triggers, run, reason="a run is active already")
+    if runs.waits_in_vain(run):
+        runs.tell_of_waiting(run)
+        reason = f"run {run.pk} was not taken by a worker and is handed over again"
+    elif run.error:
+        reason = f"run {run.pk} could not be handed to a worker before"
+    else:
+        return Decision(run.status, triggers, run, reason="a run is queued already")
+    return Decision(run.status, triggers, run, is_new=True, reason=reason)
 
 
 def evaluate_triggers(scheme: LabelScheme) -> dict[str, dict[str, Any]]:
@@ -210,16 +220,6 @@ def _mean_confidence(champion: ModelVersion | None) -> float | None:
     newest = Prediction.objects.serving().filter(model_version=champion).order_by("-id")
     mean = newest[:CONFIDENCE_WINDOW].aggregate(mean=Avg("confidence"))["mean"]
     return None if mean is None else round(mean, 4)
-
-
-def _fail_stale_runs(scheme: LabelScheme) -> None:
-    horizon = timezone.now() - STALE
-    queued = scheme.runs.filter(status=TrainingRun.Status.QUEUED, created_at__lt=horizon)
-    queued.update(
-        status=TrainingRun.Status.FAILED,
-        error="no worker took the run: is one listening on the queue `train`?",
-        finished_at=timezone.now(),
-    )
 
 
 def _cooling_down(scheme: LabelScheme) -> datetime | None:

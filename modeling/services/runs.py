@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from multiprocessing.sharedctypes import RawValue
 from pathlib import Path
@@ -18,9 +18,10 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, connection
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
+from ingestion.services.alerts import close_alert, raise_alert
 from modeling import metrics
 from modeling.ml.arguments import Epoch
 from modeling.models import LabelScheme, TrainingRun
@@ -35,6 +36,9 @@ SAVE_PROGRESS_SECONDS = 1.0
 HEARTBEAT_SECONDS = 10.0
 # A run that has said nothing for so long is dead: its process was killed, or its machine.
 SILENCE = timedelta(minutes=2)
+# A run that nobody takes for so long, though nothing else is trained, is told of.
+PATIENCE = timedelta(minutes=15)
+ALERT = "training"
 # A run that kills its process so often is given up: the next attempt would end alike.
 MAX_ATTEMPTS = 3
 # Before so much is done, an estimate of the time left would be a guess.
@@ -84,6 +88,7 @@ def take(run_id: int) -> TrainingRun | None:
     run = TrainingRun.objects.select_related("scheme").get(pk=run_id)
     if fresh:
         shutil.rmtree(folder_of(run), ignore_errors=True)
+    close_alert(ALERT, _waiting_key(run.scheme), f"run {run.pk} is carried out by {run.worker}")
     _prune()
     training_moved.send_robust(sender=TrainingRun, run=run)
     return run
@@ -119,7 +124,59 @@ def interrupt(run: TrainingRun, *, error: str = "") -> None:
 
 
 def end(run: TrainingRun, status: Status, *, error: str = "") -> None:
-    """Write the end down, and remove the run's checkpoints. Raises RunLost."""
+    """Write the end down, remove the run's checkpoints, and let people know by an alert when it
+    failed, or the gate refused what was trained by itself. Raises RunLost."""
+    _end(run, status, error)
+    try:
+        _tell(run)
+    except DatabaseError:
+        # The run has ended whether or not people can be told.
+        logger.exception("training run %s: no alert about its end", run.pk)
+
+
+def discard(run: TrainingRun) -> None:
+    """Give an interrupted run up. Raises RunLost when it has been taken."""
+    # No alert: who gives a run up knows of it.
+    _end(run, Status.FAILED, "given up")
+    close_alert(ALERT, _waiting_key(run.scheme), f"run {run.pk} was given up")
+
+
+def waits_in_vain(run: TrainingRun) -> bool:
+    """Whether nobody has taken the run for PATIENCE, and that not because another one is trained:
+    of any scheme, for they share their workers."""
+    now = timezone.now()
+    if (run.heartbeat_at or run.created_at) > now - PATIENCE:
+        return False
+    trained = Q(status=Status.RUNNING, heartbeat_at__gt=now - SILENCE)
+    # Whoever has just ended one may be about to take the next.
+    return not TrainingRun.objects.filter(trained | Q(finished_at__gt=now - PATIENCE)).exists()
+
+
+def tell_of_waiting(run: TrainingRun) -> None:
+    """Raise the alert that no worker takes the run; it is over when one does."""
+    raise_alert(
+        ALERT,
+        f"run {run.pk} of {run.scheme.key!r} has waited since "
+        f"{run.heartbeat_at or run.created_at:%Y-%m-%d %H:%M} UTC for a worker: is one listening "
+        "on the queue `train`?",
+        _waiting_key(run.scheme),
+    )
+
+
+def note_queueing(run: TrainingRun, error: str = "") -> None:
+    """Note on a queued run why no worker could be told of it; nothing once one could."""
+    if run.status == Status.QUEUED and run.error != error:
+        # A worker that has taken it meanwhile was told.
+        with suppress(RunLost):
+            _change(run, error=error)
+
+
+def _waiting_key(scheme: LabelScheme) -> str:
+    """Not the key of what ended badly: both may stand at a time."""
+    return f"{scheme.key}: waiting"
+
+
+def _end(run: TrainingRun, status: Status, error: str) -> None:
     progress = run.progress if error else 1.0
     _change(
         run,
@@ -135,9 +192,15 @@ def end(run: TrainingRun, status: Status, *, error: str = "") -> None:
     logger.info("training run %s ended: %s", run.pk, status)
 
 
-def discard(run: TrainingRun) -> None:
-    """Give an interrupted run up. Raises RunLost when it has been taken."""
-    end(run, Status.FAILED, error="given up")
+def _tell(run: TrainingRun) -> None:
+    key = run.scheme.key
+    if run.status == Status.FAILED:
+        raise_alert(ALERT, f"run {run.pk} of {key!r} failed: {run.error}", key)
+    elif run.status == Status.REJECTED and run.is_automatic:
+        reason = run.gate.get("reason", "")
+        raise_alert(ALERT, f"run {run.pk} of {key!r}: candidate was not better: {reason}", key)
+    elif run.status == Status.SUCCEEDED:
+        close_alert(ALERT, key, f"run {run.pk} of {key!r} succeeded")
 
 
 def _change(run: TrainingRun, **values: Any) -> None:

@@ -16,6 +16,7 @@ from api.exceptions import problem_response
 from ingestion.models import Connection
 from modeling import serving
 from modeling.models import LabelScheme, ModelVersion, QualityReport, TrainingRun
+from tests.brokers import broker_away
 
 pytestmark = pytest.mark.django_db
 
@@ -109,6 +110,7 @@ def test_retraining_that_is_not_needed_says_why(client: Client, champion: ModelV
     answer = client.post("/retrain", "{}", content_type="application/json")
     assert answer.status_code == 200
     assert answer.json()["status"] == "not_needed"
+    assert answer.json()["reason"] == "no trigger fired"
     trigger = answer.json()["triggers"]["labels"]
     assert trigger == {"value": 0, "threshold": 200, "fired": False, "unlabelled_posts": 0}
 
@@ -120,7 +122,25 @@ def test_forced_retraining_queues_a_run_and_a_second_finds_it(
     again = client.post("/retrain/", '{"force": true}', content_type="application/json")
     assert (first.status_code, again.status_code) == (202, 202)
     assert first.json()["run"] == again.json()["run"] == TrainingRun.objects.get().pk
-    assert first.json()["status"] == "queued"
+    assert (first.json()["status"], first.json()["reason"]) == ("queued", "forced")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_while_the_broker_is_away_a_run_is_kept_until_it_is_back(
+    client: Client, champion: ModelVersion
+) -> None:
+    with broker_away():
+        for _ in range(2):
+            answer = client.post("/retrain", '{"force": true}', content_type="application/json")
+            assert answer.status_code == 503
+            assert answer["Content-Type"] == "application/problem+json"
+            run = TrainingRun.objects.get()
+            assert f"run {run.pk} is kept, and starts once it is" in answer.json()["detail"]
+            assert run.status == "queued"
+    again = client.post("/retrain", "{}", content_type="application/json")
+    assert (again.status_code, again.json()["run"]) == (202, run.pk)
+    run.refresh_from_db()
+    assert run.error == ""
 
 
 def test_an_unknown_address_is_a_problem(client: Client) -> None:

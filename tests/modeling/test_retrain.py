@@ -110,14 +110,6 @@ def test_a_run_whose_process_died_again_and_again_has_failed(
     assert run.error == "the process that trained died 3 times, the last time at 40%, epoch"
 
 
-def test_a_run_that_no_worker_took_is_marked(champion: ModelVersion, scheme: LabelScheme) -> None:
-    old = timezone.now() - retrain.STALE - timedelta(minutes=1)
-    run = TrainingRun.objects.create(scheme=scheme, status="queued", created_at=old)
-    assert retrain.check(scheme, force=True).is_new
-    run.refresh_from_db()
-    assert run.status == "failed" and "queue `train`" in run.error
-
-
 def test_a_run_that_still_says_something_is_left_alone(
     champion: ModelVersion, scheme: LabelScheme
 ) -> None:

@@ -35,6 +35,7 @@ class Command(BaseCommand):
         if options["json"]:
             row = {
                 "status": status,
+                "reason": decision.reason,
                 "run": decision.run.pk if decision.run else None,
                 "triggers": decision.triggers,
             }
