@@ -29,6 +29,8 @@ COOL_DOWN = timedelta(hours=6)
 CONFIDENCE_WINDOW = 1000
 # More unlabelled posts than this are told as this many: the count stays cheap.
 MOST_COUNTED = 10_000
+# What a run was asked for that its successors are asked for, too.
+CARRIED = ("data", "data_host", "text_column", "label_column", "teacher", "arguments")
 # In self-training the champion's opinion counts for less than people's: they correct it.
 SELF_TRAINING_WEIGHT = 0.3
 
@@ -89,17 +91,26 @@ def check(scheme: LabelScheme, *, force: bool = False, by: User | None = None) -
 
 
 def _options(scheme: LabelScheme) -> dict[str, Any]:
-    """With `SELF_TRAINING` the champion teaches its successor on posts without a label."""
-    champion = ModelVersion.objects.champions().filter(scheme=scheme).first()
-    if not settings.SELF_TRAINING or champion is None:
+    """What the champion's own training was asked for. With `SELF_TRAINING` the champion teaches
+    its successor on posts without a label."""
+    champion = _champion(scheme)
+    if champion is None:
         return {}
+    asked = scheme.runs.filter(version=champion).values_list("options", flat=True).first() or {}
+    options = {name: asked[name] for name in CARRIED if name in asked}
+    arguments = dict(options.pop("arguments", {}))
+    if arguments.pop("distillation_weight", None) is not None:
+        # It was self-training that named the teacher, which is one champion behind by now.
+        options.pop("teacher", None)
     known = set(champion.reference.get("labels", ()))
-    if known != set(scheme.categories.values_list("key", flat=True)):
-        return {}
-    return {
-        "teacher": str(champion.version),
-        "arguments": {"distillation_weight": SELF_TRAINING_WEIGHT},
-    }
+    if settings.SELF_TRAINING and known == set(scheme.categories.values_list("key", flat=True)):
+        options["teacher"] = str(champion.version)
+        arguments["distillation_weight"] = SELF_TRAINING_WEIGHT
+    return {**options, "arguments": arguments} if arguments else options
+
+
+def _champion(scheme: LabelScheme) -> ModelVersion | None:
+    return ModelVersion.objects.champions().filter(scheme=scheme).first()
 
 
 def _active(scheme: LabelScheme) -> TrainingRun | None:
