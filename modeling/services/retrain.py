@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db.models import Avg, Exists, OuterRef
+from django.db.models import Avg, Count, Exists, OuterRef
 from django.utils import timezone
 
 from ingestion.models import Post
@@ -26,7 +27,13 @@ from modeling.services.train import request_training
 
 # After a failed or rejected run the check waits: the same data would give the same end.
 COOL_DOWN = timedelta(hours=6)
+# Labels by which something is worth learning again: of those that start a training, one in so many.
+NEWS_SHARE = 10
+# Reports come hourly, and one may fail; what an older one tells of may be over.
+FRESH = timedelta(hours=3)
 CONFIDENCE_WINDOW = 1000
+# The mean of fewer predictions says little: of 200 its standard error is 0.015.
+CONFIDENCE_SAMPLE = 200
 # More unlabelled posts than this are told as this many: the count stays cheap.
 MOST_COUNTED = 10_000
 # What a run was asked for that its successors are asked for, too.
@@ -40,7 +47,7 @@ class Decision:
     """The outcome of a check. `run` is the active or new run, if there is one.
 
     `status` is queued, running or not_needed; `triggers` maps each trigger to its value,
-    threshold and whether it fired.
+    threshold and whether it fired; `reason` says why it is so.
     """
 
     status: str
@@ -66,12 +73,8 @@ def check(scheme: LabelScheme, *, force: bool = False, by: User | None = None) -
     if (active := _active(scheme)) is not None:
         return _during(active, triggers)
     fired = [name for name, trigger in triggers.items() if trigger["fired"]]
-    if not force and not fired:
-        return Decision("not_needed", triggers, reason="no trigger fired")
-    if not force and (until := _cooling_down(scheme)) is not None:
-        return Decision(
-            "not_needed", triggers, reason=f"the last run failed; waiting until {until:%H:%M} UTC"
-        )
+    if not force and (objection := _objection(scheme, triggers, fired)):
+        return Decision("not_needed", triggers, reason=objection)
     reason = f"triggered by {', '.join(fired)}" if fired else "forced"
     try:
         run = request_training(
@@ -88,6 +91,16 @@ def check(scheme: LabelScheme, *, force: bool = False, by: User | None = None) -
             raise
         return _during(active, triggers)
     return Decision(run.status, triggers, run, is_new=True, reason=reason)
+
+
+def _objection(scheme: LabelScheme, triggers: dict[str, dict[str, Any]], fired: list[str]) -> str:
+    """Why nothing is trained now; empty when nothing is in the way."""
+    if fired:
+        return _cooling_down(scheme)
+    held = [name for name, trigger in triggers.items() if trigger.get("held_back")]
+    if held:
+        return f"{', '.join(held)} would fire, but {triggers[held[0]]['held_back']}"
+    return "no trigger fired"
 
 
 def _options(scheme: LabelScheme) -> dict[str, Any]:
@@ -135,35 +148,38 @@ def evaluate_triggers(scheme: LabelScheme) -> dict[str, dict[str, Any]]:
     """Each trigger's value, threshold and verdict, now.
 
     All but the labels' own need something new to learn from: training again on the very same
-    posts would only cost time. With `SELF_TRAINING`, new posts without a label are enough.
+    posts would only cost time. What that lacks stands in `held_back`.
     """
-    champion = ModelVersion.objects.champions().filter(scheme=scheme).first()
-    since = _last_success(scheme)
+    champion = _champion(scheme)
+    since = _last_training(scheme)
     new_labels = _labels_since(scheme, since)
     unlabelled = _unlabelled_since(scheme, since)
-    is_news = bool(new_labels or (settings.SELF_TRAINING and unlabelled))
-    report = scheme.reports.filter(model_version=champion).first() if champion else None
+    lack = _lack_of_news(new_labels, unlabelled)
+    report = _fresh_report(scheme, champion)
     return {
         "labels": {
             **_at_least(new_labels, settings.MIN_SAMPLES_FOR_RETRAIN),
             "unlabelled_posts": unlabelled,
         },
-        "age_hours": _if(is_news, _at_least(_hours_since(since), settings.RETRAIN_INTERVAL_HOURS)),
-        "mean_confidence": _if(is_news, _confidence(champion, report)),
-        "drift": _if(is_news, _drift(report)),
+        "age_hours": _unless(lack, _at_least(_hours_since(since), settings.RETRAIN_INTERVAL_HOURS)),
+        "mean_confidence": _unless(lack, _confidence(champion, report)),
+        "drift": _unless(lack, _drift(report)),
     }
 
 
 def label_progress(scheme: LabelScheme) -> dict[str, Any]:
     """The labels' own trigger: how many posts were labelled since the last training, of how many
     that one takes, and whether that fired."""
-    labels = _labels_since(scheme, _last_success(scheme))
+    labels = _labels_since(scheme, _last_training(scheme))
     return _at_least(labels, settings.MIN_SAMPLES_FOR_RETRAIN)
 
 
-def _last_success(scheme: LabelScheme) -> datetime | None:
-    last = scheme.runs.filter(status=TrainingRun.Status.SUCCEEDED).first()
-    return last.created_at if last else None
+def _last_training(scheme: LabelScheme) -> datetime | None:
+    """When the last run began that reached the gate. What it knew then, another would learn to the
+    same end, also where the gate refused it; what came while it ran is new."""
+    reached = [TrainingRun.Status.SUCCEEDED, TrainingRun.Status.REJECTED]
+    last = scheme.runs.filter(status__in=reached).first()
+    return (last.started_at or last.created_at) if last else None
 
 
 def _labels_since(scheme: LabelScheme, since: datetime | None) -> int:
@@ -171,8 +187,23 @@ def _labels_since(scheme: LabelScheme, since: datetime | None) -> int:
     return (labels.since(since) if since else labels).values("post").distinct().count()
 
 
-def _if(is_news: bool, trigger: dict[str, Any]) -> dict[str, Any]:
-    return {**trigger, "fired": trigger["fired"] and is_news}
+def _lack_of_news(new_labels: int, unlabelled: int) -> str:
+    """What is missing to learn anything new; empty when nothing is."""
+    wanted = max(1, settings.MIN_SAMPLES_FOR_RETRAIN // NEWS_SHARE)
+    posts = settings.MIN_SAMPLES_FOR_RETRAIN
+    if new_labels >= wanted or (settings.SELF_TRAINING and unlabelled >= posts):
+        return ""
+    unlabelled_too = f", and {unlabelled} of {posts} without a label"
+    return (
+        f"only {new_labels} of the {wanted} newly labelled posts that it takes came in"
+        f"{unlabelled_too if settings.SELF_TRAINING else ''}"
+    )
+
+
+def _unless(lack: str, trigger: dict[str, Any]) -> dict[str, Any]:
+    if not (lack and trigger["fired"]):
+        return trigger
+    return {**trigger, "fired": False, "held_back": lack}
 
 
 def _unlabelled_since(scheme: LabelScheme, since: datetime | None) -> int:
@@ -181,33 +212,81 @@ def _unlabelled_since(scheme: LabelScheme, since: datetime | None) -> int:
     if since is not None:
         posts = posts.filter(received_at__gt=since)
     labelled = Annotation.objects.current().filter(scheme=scheme, post=OuterRef("pk"))
-    return posts.filter(~Exists(labelled))[:MOST_COUNTED].count()
+    most = max(MOST_COUNTED, settings.MIN_SAMPLES_FOR_RETRAIN)
+    return posts.filter(~Exists(labelled))[:most].count()
+
+
+def _fresh_report(scheme: LabelScheme, champion: ModelVersion | None) -> QualityReport | None:
+    if champion is None:
+        return None
+    fresh = scheme.reports.filter(window_end__gte=timezone.now() - FRESH)
+    return fresh.filter(model_version=champion).first()
+
+
+def _named(report: QualityReport | None) -> str:
+    if report is None:
+        return f"none within {FRESH // timedelta(hours=1)} hours"
+    return f"report {report.pk}, until {report.window_end:%Y-%m-%d %H:%M} UTC"
 
 
 def _confidence(champion: ModelVersion | None, report: QualityReport | None) -> dict[str, Any]:
     """Fires on mean confidence, or on the accuracy that the newest report estimates, where the
-    estimate can be trusted."""
-    mean = _mean_confidence(champion)
+    estimate can be trusted. `statistic` names the one that `value` is of: the furthest below."""
+    mean, count = _mean_confidence(champion)
     accuracy = report.accuracy if report else {}
     estimated = accuracy.get("estimated") if accuracy.get("is_trusted") else None
+    figures = {
+        "mean_confidence": (mean, settings.MIN_MEAN_CONFIDENCE),
+        "estimated_accuracy": (estimated, settings.MIN_ESTIMATED_ACCURACY),
+    }
+    below = {
+        name: value / threshold
+        for name, (value, threshold) in figures.items()
+        if value is not None
+        and value < threshold
+        and (name != "mean_confidence" or count >= CONFIDENCE_SAMPLE)
+    }
+    shown = min(below, key=lambda name: below[name], default="mean_confidence")
+    value, threshold = figures[shown]
     return {
-        "value": mean,
-        "threshold": settings.MIN_MEAN_CONFIDENCE,
+        "value": value,
+        "threshold": threshold,
+        "statistic": shown,
+        "mean_confidence": mean,
+        "confidence_threshold": settings.MIN_MEAN_CONFIDENCE,
+        "predictions": count,
         "estimated_accuracy": estimated,
         "accuracy_threshold": settings.MIN_ESTIMATED_ACCURACY,
-        "fired": (mean is not None and mean < settings.MIN_MEAN_CONFIDENCE)
-        or (estimated is not None and estimated < settings.MIN_ESTIMATED_ACCURACY),
+        "report": _named(report),
+        "fired": bool(below),
     }
 
 
 def _drift(report: QualityReport | None) -> dict[str, Any]:
+    """Fires on drift in the newest report. `statistic` names the one that went furthest, which
+    `value`, its `kind` (psi, mmd, auc) and `threshold` are of."""
     entries = report.statistics if report else {}
     return {
-        "value": max((entry["psi"] for entry in entries.values() if "psi" in entry), default=None),
+        "value": None,
         "threshold": settings.DRIFT_PSI_THRESHOLD,
+        "kind": "psi",
+        "statistic": "",
+        **_furthest(entries),
         "drifted": [name for name, entry in entries.items() if entry.get("verdict") == "drift"],
+        "report": _named(report),
         "fired": bool(report and report.has_drift),
     }
+
+
+def _furthest(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The statistic with the largest share of its threshold; nothing without statistics."""
+    found = [
+        {"value": entry[kind], "threshold": entry["threshold"], "kind": kind, "statistic": name}
+        for name, entry in entries.items()
+        for kind in ("psi", "mmd", "auc")
+        if kind in entry and entry.get("threshold")
+    ]
+    return max(found, key=lambda one: one["value"] / one["threshold"], default={})
 
 
 def _at_least(value: float | None, threshold: float) -> dict[str, Any]:
@@ -224,20 +303,25 @@ def _hours_since(moment: datetime | None) -> float | None:
     return round((timezone.now() - moment).total_seconds() / 3600, 2)
 
 
-def _mean_confidence(champion: ModelVersion | None) -> float | None:
-    """Of the champion's newest predictions; None before it has made any."""
+def _mean_confidence(champion: ModelVersion | None) -> tuple[float | None, int]:
+    """Of the champion's newest predictions, and of how many; None before it has made any."""
     if champion is None:
-        return None
+        return None, 0
     newest = Prediction.objects.serving().filter(model_version=champion).order_by("-id")
-    mean = newest[:CONFIDENCE_WINDOW].aggregate(mean=Avg("confidence"))["mean"]
-    return None if mean is None else round(mean, 4)
+    told = newest[:CONFIDENCE_WINDOW].aggregate(mean=Avg("confidence"), count=Count("id"))
+    return None if told["mean"] is None else round(told["mean"], 4), told["count"]
 
 
-def _cooling_down(scheme: LabelScheme) -> datetime | None:
+def _cooling_down(scheme: LabelScheme) -> str:
+    """Until when the check waits after a run that failed or was rejected; empty once it is over."""
     last = scheme.runs.exclude(status__in=TrainingRun.ACTIVE).first()
     if last is None or last.finished_at is None:
-        return None
-    if last.status not in {TrainingRun.Status.FAILED, TrainingRun.Status.REJECTED}:
-        return None
-    until = last.finished_at + COOL_DOWN
-    return until if until > timezone.now() else None
+        return ""
+    ends = {
+        TrainingRun.Status.FAILED: "failed",
+        TrainingRun.Status.REJECTED: "was rejected by the gate",
+    }
+    end, until = ends.get(TrainingRun.Status(last.status)), last.finished_at + COOL_DOWN
+    if end is None or until <= timezone.now():
+        return ""
+    return f"run {last.pk} {end}: the check waits until {until:%Y-%m-%d %H:%M} UTC"
