@@ -6,7 +6,7 @@ Kept as numbers alone, no texts: a post that is deleted later leaves nothing rea
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -18,11 +18,13 @@ from modeling.ml import drift, features
 from modeling.ml.artifact import ArtifactError
 
 REFERENCE_FILE = "reference.npz"
-# More posts than these would make no threshold noticeably lower.
+# More posts than these would make no threshold noticeably lower; fewer tell nothing.
 LIMIT = 2000
+MINIMUM = 200
 # So many random directions keep distances of embeddings to a few per cent (Johnson–Lindenstrauss).
 DIRECTIONS = 32
-_UNKNOWN = -1
+# In place of a true label that nobody knows.
+UNKNOWN = -1
 
 Rows = NDArray[np.float32]
 
@@ -30,7 +32,8 @@ Rows = NDArray[np.float32]
 @dataclass(frozen=True)
 class Sample:
     """Rows of posts that the model did not learn from: features, probabilities, the index of the
-    true label (−1 where nobody knows it), and embeddings along `projection`'s directions.
+    true label (UNKNOWN for posts that were drawn as they arrived), and embeddings along
+    `projection`'s directions.
 
     Where a model gives no embeddings both last ones have no columns.
     """
@@ -43,6 +46,27 @@ class Sample:
 
     def __len__(self) -> int:
         return len(self.features)
+
+    @property
+    def labelled(self) -> Sample:
+        """The posts whose true label is known: what confidence is calibrated on."""
+        return self._only(self.truth != UNKNOWN)
+
+    @property
+    def ordinary(self) -> Sample:
+        """What a window is held against: the posts that were drawn as they arrived, or, where there
+        are none, the labelled ones."""
+        arrived = self.truth == UNKNOWN
+        return self._only(arrived) if arrived.any() else self
+
+    def _only(self, rows: NDArray[np.bool_]) -> Sample:
+        return replace(
+            self,
+            features=self.features[rows],
+            probabilities=self.probabilities[rows],
+            truth=self.truth[rows],
+            embeddings=self.embeddings[rows],
+        )
 
     def write(self, folder: Path) -> None:
         np.savez(
@@ -77,15 +101,18 @@ def make_sample(
     truth: Sequence[int] | None = None,
     embed: Callable[[Sequence[str]], NDArray[np.floating]] | None = None,
 ) -> Sample:
-    """Of at most LIMIT texts (and at least one), drawn with a fixed seed."""
+    """Of at most LIMIT texts with a known truth and as many without (at least one in all), drawn
+    with a fixed seed."""
     generator = np.random.default_rng(0)
-    chosen = np.sort(generator.permutation(len(texts))[:LIMIT])
+    known = np.full(len(texts), UNKNOWN) if truth is None else np.asarray(truth)
+    order = generator.permutation(len(texts))
+    is_known = known[order] != UNKNOWN
+    chosen = np.sort(np.concatenate([order[is_known][:LIMIT], order[~is_known][:LIMIT]]))
     own = [texts[index] for index in chosen]
     embeddings = np.zeros((len(own), 0)) if embed is None else embed(own)
     width = embeddings.shape[1]
     # Random directions, not principal ones: those would fit the reference better than any window.
     projection = generator.normal(size=(width, DIRECTIONS if width else 0)) / np.sqrt(DIRECTIONS)
-    known = np.full(len(texts), _UNKNOWN) if truth is None else np.asarray(truth)
     return Sample(
         features=features.matrix(own),
         probabilities=probabilities[chosen].astype(np.float32),
@@ -95,27 +122,22 @@ def make_sample(
     )
 
 
-def build(
-    texts: Sequence[str], probabilities: NDArray[np.floating], labels: Sequence[str]
-) -> dict[str, Any]:
+def build(sample: Sample, labels: Sequence[str]) -> dict[str, Any]:
     """A summary for people: histograms of features and confidence, shares of predicted labels."""
-    values = features.matrix(texts)
+    columns = dict(zip(features.NAMES, sample.features.T, strict=True))
+    confidence = sample.probabilities.max(axis=1)
     histograms = {}
-    for column, name in enumerate(features.NAMES):
-        edges = drift.quantile_edges(values[:, column])
-        counted = drift.histogram(values[:, column], edges)
-        histograms[name] = {"edges": edges, "counts": counted}
-    confidence = probabilities.max(axis=1)
-    edges = drift.quantile_edges(confidence)
-    histograms["confidence"] = {"edges": edges, "counts": drift.histogram(confidence, edges)}
-    given = np.bincount(probabilities.argmax(axis=1), minlength=len(labels))
+    for name, values in {**columns, "confidence": confidence}.items():
+        edges = drift.quantile_edges(values)
+        histograms[name] = {"edges": edges, "counts": drift.histogram(values, edges)}
+    given = np.bincount(sample.probabilities.argmax(axis=1), minlength=len(labels))
     return {
-        "size": len(texts),
+        "size": len(sample),
         "features": histograms,
         "labels": dict(zip(labels, given.tolist(), strict=True)),
         # PostgreSQL's jsonb sorts keys, and the order is that of the probabilities.
         "label_order": list(labels),
         "mean_confidence": float(confidence.mean()),
-        "mean_length": float(values[:, 0].mean()),
+        "mean_length": float(columns["characters"].mean()),
         "confidence_histogram": drift.confidence_histogram(confidence),
     }

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ingestion.services.alerts import close_alert, raise_alert
 from modeling import metrics, registry, serving
 from modeling.exceptions import NoChampion, RegistryError
-from modeling.ml import drift, features, text
+from modeling.ml import drift, features, reference, text
 from modeling.ml.artifact import ArtifactError
 from modeling.ml.embedding import Embedder
 from modeling.ml.estimate import Correction, estimate_accuracy
@@ -36,9 +36,8 @@ DEFAULT_WINDOW = timedelta(hours=24)
 # takes about three seconds on one core.
 SAMPLE = 5000
 COMPARED = 1000
-# Of fewer different posts, or against fewer known ones, nothing can be told.
+# Of fewer different posts nothing can be told.
 MINIMUM_WINDOW = 50
-MINIMUM_REFERENCE = 200
 # Of a window that says one thing over and over, the accuracy is that of one answer.
 LARGEST_SHARE = 0.5
 
@@ -60,13 +59,16 @@ class Comparison:
     """A window against a reference. `verdict` is ok, drift, too_few or no_reference.
 
     `means` gives the mean of each feature and of confidence: in the reference, in the window.
-    `telltale` weighs the features by what sets the window apart, where it has drifted.
+    `telltale` weighs the features by what sets the window apart, where it has drifted. `unlike`
+    names in what it differs from the labelled posts that confidence was calibrated on; None where
+    that cannot be told.
     """
 
     verdict: str
     statistics: Mapping[str, drift.Statistic]
     means: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     telltale: Mapping[str, float] = field(default_factory=dict)
+    unlike: Sequence[str] | None = None
 
     @property
     def has_drift(self) -> bool:
@@ -74,7 +76,7 @@ class Comparison:
 
     @property
     def drifted(self) -> list[str]:
-        return [name for name, entry in self.statistics.items() if entry.is_drift]
+        return _drifted(self.statistics)
 
 
 def build_report(scheme: LabelScheme, *, window: timedelta = DEFAULT_WINDOW) -> QualityReport:
@@ -161,7 +163,7 @@ def _compare_rows(
     chosen = random.sample(distinct, min(COMPARED, len(distinct)))
     if sample is None:
         return Comparison(NO_REFERENCE, {})
-    if len(chosen) < MINIMUM_WINDOW or len(sample) < MINIMUM_REFERENCE:
+    if len(chosen) < MINIMUM_WINDOW or len(sample.ordinary) < reference.MINIMUM:
         return Comparison(TOO_FEW, {})
     labels = champion.reference.get("label_order") or list(champion.reference["labels"])
     texts = [row.text for row in chosen]
@@ -183,20 +185,57 @@ def compare(
 ) -> Comparison:
     """Features, confidence, labels and projected embeddings of a window's posts, against the
     reference's."""
-    own = dict(zip(features.NAMES, sample.features.T, strict=True))
-    theirs = dict(zip(features.NAMES, values.T, strict=True))
-    apart = drift.telltale(own, theirs)
-    own["confidence"], theirs["confidence"] = sample.probabilities.max(axis=1), confidence
-    statistics = drift.compare(
-        own,
-        theirs,
-        (sample.probabilities.argmax(axis=1), labels),
-        None if vectors is None else (sample.embeddings, vectors),
+    window = _Side(values, confidence, labels, vectors)
+    ordinary, labelled = sample.ordinary, sample.labelled
+    own = _side(ordinary)
+    statistics = _statistics(own, window)
+    unlike: list[str] | None = None
+    if len(labelled) >= reference.MINIMUM:
+        has_arrivals = ordinary is not sample
+        unlike = _drifted(_statistics(_side(labelled), window) if has_arrivals else statistics)
+    before, now = own.columns(), window.columns()
+    means = {name: (float(before[name].mean()), float(now[name].mean())) for name in before}
+    if not _drifted(statistics):
+        return Comparison("ok", statistics, means, unlike=unlike)
+    del before["confidence"], now["confidence"]
+    return Comparison("drift", statistics, means, drift.telltale(before, now), unlike)
+
+
+class _Side(NamedTuple):
+    """Reference or window: features, confidence, labels and, where there are such, embeddings."""
+
+    values: NDArray[np.floating]
+    confidence: NDArray[np.floating]
+    labels: NDArray[np.integer]
+    vectors: NDArray[np.floating] | None
+
+    def columns(self) -> dict[str, NDArray[np.floating]]:
+        named = zip(features.NAMES, self.values.T, strict=True)
+        return {**dict(named), "confidence": self.confidence}
+
+
+def _side(sample: Sample) -> _Side:
+    probabilities = sample.probabilities
+    return _Side(
+        sample.features,
+        probabilities.max(axis=1),
+        probabilities.argmax(axis=1),
+        sample.embeddings,
+    )
+
+
+def _statistics(own: _Side, window: _Side) -> dict[str, drift.Statistic]:
+    return drift.compare(
+        own.columns(),
+        window.columns(),
+        (own.labels, window.labels),
+        None if own.vectors is None or window.vectors is None else (own.vectors, window.vectors),
         limits=drift.Limits(psi=settings.DRIFT_PSI_THRESHOLD),
     )
-    found = any(entry.is_drift for entry in statistics.values())
-    means = {name: (float(own[name].mean()), float(theirs[name].mean())) for name in own}
-    return Comparison("drift" if found else "ok", statistics, means, apart if found else {})
+
+
+def _drifted(statistics: Mapping[str, drift.Statistic]) -> list[str]:
+    return [name for name, entry in statistics.items() if entry.is_drift]
 
 
 def estimate(
@@ -211,13 +250,13 @@ def estimate(
     """
     if not len(confidence):
         return {}
-    known = np.zeros(0, dtype=bool) if sample is None else sample.truth >= 0
-    known_confidence, known_right = np.zeros(0), known[:0]
+    known_confidence, known_right = np.zeros(0), np.zeros(0, dtype=bool)
     if sample is not None:
-        known_confidence = sample.probabilities.max(axis=1)[known]
-        known_right = (sample.probabilities.argmax(axis=1) == sample.truth)[known]
+        known = sample.labelled
+        known_confidence = known.probabilities.max(axis=1).astype(np.float64)
+        known_right = known.probabilities.argmax(axis=1) == known.truth
     found = estimate_accuracy(confidence, known_confidence, known_right, texts)
-    correction = Correction.fit(known_confidence.astype(np.float64), known_right)
+    correction = Correction.fit(known_confidence, known_right)
     largest = max(Counter(texts).values()) / len(texts)
     reason = "; ".join([*_distrust(compared), *_repetition(largest)])
     return {
@@ -239,9 +278,11 @@ def _distrust(compared: Comparison) -> Iterator[str]:
         yield "the version has no reference to hold its confidence against"
     elif compared.verdict == TOO_FEW:
         yield "too few posts to tell whether they are like those that the model knows"
-    elif compared.has_drift:
-        named = english_names(compared.drifted)
-        yield f"the posts are unlike those that the confidence was calibrated on: {named}"
+    elif compared.unlike is None:
+        yield "too few labelled posts were held back to calibrate the confidence on"
+    elif compared.unlike:
+        named = english_names(compared.unlike)
+        yield f"the posts are unlike the labelled ones that confidence was calibrated on: {named}"
 
 
 def _repetition(largest: float) -> Iterator[str]:
@@ -263,20 +304,14 @@ def _as_json(entry: drift.Statistic, means: tuple[float, float] | None) -> dict[
     return shown
 
 
-def _summary(
-    rows: Sequence[Row], texts: Counter[str], reference: Mapping[str, Any]
-) -> dict[str, Any]:
+def _summary(rows: Sequence[Row], texts: Counter[str], known: Mapping[str, Any]) -> dict[str, Any]:
     if not rows:
         return {"sampled": 0}
     count = len(rows)
     categories = Counter(row.category for row in rows)
     languages = Counter(row.language or "unknown" for row in rows)
     confidence = np.array([row.confidence for row in rows])
-    known = {
-        name: reference[name]
-        for name in ("size", "labels", "mean_confidence", "mean_length", "confidence_histogram")
-        if name in reference
-    }
+    shown = ("size", "labels", "mean_confidence", "mean_length", "confidence_histogram")
     return {
         "sampled": count,
         "categories": dict(categories),
@@ -289,7 +324,7 @@ def _summary(
         "mean_confidence": round(float(confidence.mean()), 4),
         "confidence_histogram": drift.confidence_histogram(confidence),
         "mean_length": round(float(np.mean([len(row.text) for row in rows])), 1),
-        "reference": known,
+        "reference": {name: known[name] for name in shown if name in known},
     }
 
 

@@ -15,7 +15,6 @@ from django.db import IntegrityError, transaction
 
 from modeling import registry
 from modeling.exceptions import GateRefused, RegistryError, TrainingInProgress
-from modeling.ml import reference
 from modeling.ml.arguments import (
     TrainingArguments,
     TrainingError,
@@ -25,7 +24,6 @@ from modeling.ml.arguments import (
 )
 from modeling.ml.checkpoints import Checkpoints
 from modeling.ml.classifier import SentimentClassifier
-from modeling.ml.embedding import Embedder
 from modeling.ml.evaluation import Evaluation, evaluate
 from modeling.ml.export import export_onnx, export_openvino
 from modeling.ml.slices import slices
@@ -33,6 +31,7 @@ from modeling.ml.training import fine_tune
 from modeling.models import LabelScheme, ModelVersion, TrainingRun
 from modeling.services import documents, gate, label_files, provenance, runs, teach
 from modeling.services.dataset import Dataset, gather
+from modeling.services.drift_reference import make_reference
 from modeling.services.promote import promote
 
 logger = logging.getLogger(__name__)
@@ -181,7 +180,11 @@ def _train(
     if settings.INFERENCE_BACKEND == "openvino-int8":
         export_openvino(trained, dataset.train.texts)
     report.phase(0.95, "judging on the test set")
-    judged, picture = _judge(trained, dataset)
+    classifier = SentimentClassifier(trained, settings.INFERENCE_BACKEND)
+    judged = _judge(classifier, dataset)
+    report.phase(0.96, "making the reference that drift is measured against")
+    learned = soft_labels.texts if soft_labels else ()
+    picture = make_reference(run, dataset, trained, classifier, learned)
     if should_stop():
         raise TrainingInterrupted("stopped before it was registered")
     report.phase(0.97, "registering")
@@ -191,23 +194,14 @@ def _train(
     return version
 
 
-def _judge(folder: Path, dataset: Dataset) -> tuple[Evaluation, dict[str, Any]]:
-    """Figures on the test set of what will serve, and the reference for drift."""
-    classifier = SentimentClassifier(folder, settings.INFERENCE_BACKEND)
-    probabilities = classifier.predict_proba(dataset.test.texts)
-    judged = evaluate(
+def _judge(classifier: SentimentClassifier, dataset: Dataset) -> Evaluation:
+    """Figures on the test set of what will serve."""
+    return evaluate(
         dataset.test.labels,
-        probabilities,
+        classifier.predict_proba(dataset.test.texts),
         dataset.labels,
         slices(dataset.test.texts, dataset.meta),
     )
-    texts = [*dataset.validation.texts, *dataset.test.texts]
-    # Posts that the model has not seen in training: its confidence there is that of live posts.
-    probabilities = classifier.predict_proba(texts)
-    truth = [*dataset.validation.labels, *dataset.test.labels]
-    embed = Embedder(folder, classifier).embed
-    reference.make_sample(texts, probabilities, truth, embed).write(folder)
-    return judged, reference.build(texts, probabilities, dataset.labels)
 
 
 def _register(

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import mlflow
 import pytest
@@ -12,8 +13,11 @@ from pytest_django.fixtures import Settings
 from ingestion.models import Post
 from modeling import serving
 from modeling.ml import artifact, reference
+from modeling.ml.arguments import Labelled, TrainingArguments
 from modeling.ml.classifier import SentimentClassifier
 from modeling.ml.embedding import Embedder
+from modeling.ml.export import export_onnx
+from modeling.ml.training import fine_tune
 from modeling.models import LabelScheme, ModelVersion
 from modeling.services.annotate import annotate_many
 from tests.conftest import LABELS, obvious_posts
@@ -38,6 +42,21 @@ def labelled(own_scheme: LabelScheme) -> LabelScheme:
     )
     annotate_many(own_scheme, {p.pk: LABELS[y] for p, y in zip(posts, labels, strict=True)})
     return own_scheme
+
+
+@pytest.fixture(scope="session")
+def shuffled_model(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained as `tiny_model` is, on the same posts with shuffled labels."""
+    folder = tmp_path_factory.mktemp("shuffled-model")
+    texts, labels = obvious_posts()
+    Random(1).shuffle(labels)
+    data = Labelled(texts, labels)
+    arguments = TrainingArguments(
+        base_model=str(tiny_base), max_length=32, batch_size=16, learning_rate=3e-3, epochs=1
+    )
+    fine_tune(data, Labelled(texts[:60], labels[:60]), LABELS, arguments, folder)
+    export_onnx(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -78,13 +97,13 @@ def watched(
     texts = calm(400, first=10_000)
     probabilities = classifier.predict_proba(texts)
     truth = probabilities.argmax(axis=1).tolist()
-    reference.make_sample(texts, probabilities, truth, Embedder(folder, classifier).embed).write(
-        folder
-    )
+    embed = Embedder(folder, classifier).embed
+    sample = reference.make_sample(texts, probabilities, truth, embed)
+    sample.write(folder)
     yield make_version(
         stage=ModelVersion.Stage.CHAMPION,
         artifact_uri=str(folder),
         artifact_digests=artifact.digests(folder),
-        reference=reference.build(texts, probabilities, LABELS),
+        reference=reference.build(sample, LABELS),
     )
     serving.reset()

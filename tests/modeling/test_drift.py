@@ -11,7 +11,7 @@ from modeling.ml.artifact import ArtifactError
 from modeling.ml.classifier import SentimentClassifier
 from modeling.ml.embedding import Embedder
 from modeling.ml.estimate import Correction, estimate_accuracy, wilson
-from modeling.ml.reference import LIMIT, REFERENCE_FILE, Sample, make_sample
+from modeling.ml.reference import LIMIT, REFERENCE_FILE, UNKNOWN, Sample, make_sample
 
 
 def test_equal_histograms_have_no_distance() -> None:
@@ -139,7 +139,14 @@ def test_a_pickle_in_a_reference_is_not_opened(tmp_path: Path) -> None:
 def test_a_reference_is_bounded() -> None:
     count = LIMIT + 50
     sample = make_sample([str(i) for i in range(count)], np.full((count, 3), 1 / 3))
-    assert len(sample) == LIMIT and set(sample.truth) == {-1}
+    assert len(sample) == LIMIT and set(sample.truth) == {UNKNOWN}
+    truth = [1] * (LIMIT + 10) + [UNKNOWN] * 40
+    sample = make_sample([str(i) for i in range(count)], np.full((count, 3), 1 / 3), truth)
+    assert (len(sample.labelled), len(sample.ordinary)) == (LIMIT, 40)
+    assert (
+        sample.ordinary.features.tolist()
+        == features.matrix(map(str, range(LIMIT + 10, count))).tolist()
+    )
 
 
 def test_the_head_makes_the_same_probabilities_of_the_embeddings(
