@@ -3,16 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from celery import current_app
+from celery import current_app as app
 
 
 @contextmanager
 def broker_away() -> Iterator[None]:
     """Nothing listens where this process sends its tasks."""
-    conf, amqp = current_app.conf, current_app.amqp
-    before, pool = conf.broker_write_url, amqp._producer_pool
-    conf.broker_write_url, amqp._producer_pool = "redis://127.0.0.1:9/0", None
+    before = app.conf.broker_write_url, app._pool, app.amqp._producer_pool
+    app.conf.broker_write_url = "redis://127.0.0.1:9/0"
+    # Celery keeps both: one to send by, one that workers are started with.
+    app._pool = app.amqp._producer_pool = None
     try:
         yield
     finally:
-        conf.broker_write_url, amqp._producer_pool = before, pool
+        app.conf.broker_write_url, app._pool, app.amqp._producer_pool = before
