@@ -59,7 +59,7 @@ def _trigger(name: str, entry: Mapping[str, Any]) -> TriggerRow:
     limit = gettext("below %(threshold)s") if name in FALLING else gettext("from %(threshold)s")
     return TriggerRow(
         str(words),
-        str(hint),
+        _hint(entry, name, str(hint)),
         value=number(entry.get("value")),
         threshold=limit % {"threshold": number(entry.get("threshold"))},
         has_fired=bool(entry.get("fired")),
@@ -67,13 +67,24 @@ def _trigger(name: str, entry: Mapping[str, Any]) -> TriggerRow:
     )
 
 
+def _hint(entry: Mapping[str, Any], name: str, usual: str) -> str:
+    """What the value is of; records of old do not tell, and knew but one thing."""
+    statistic = entry.get("statistic") or name
+    if statistic == name:
+        return usual
+    if statistic == "estimated_accuracy":
+        return gettext("Estimated accuracy, without labels")
+    return f"{KINDS.get(entry.get('kind', ''), '')}: {statistic_name(statistic)}"
+
+
 def _note(entry: Mapping[str, Any]) -> str:
     if entry.get("drifted"):
         moved = ", ".join(statistic_name(name) for name in entry["drifted"])
         return gettext("moved: %(statistics)s") % {"statistics": moved}
-    if entry.get("estimated_accuracy") is not None:
+    accuracy = entry.get("estimated_accuracy")
+    if accuracy is not None and entry.get("statistic") != "estimated_accuracy":
         return gettext("estimated accuracy %(accuracy)s, fires below %(threshold)s") % {
-            "accuracy": number(entry["estimated_accuracy"]),
+            "accuracy": number(accuracy),
             "threshold": number(entry.get("accuracy_threshold")),
         }
     if posts := entry.get("unlabelled_posts"):
