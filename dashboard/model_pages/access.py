@@ -21,9 +21,18 @@ View = Callable[..., HttpResponse]
 
 def may_promote(user: AbstractBaseUser | AnonymousUser) -> bool:
     """As the API: everybody where the site is open, else whoever may change versions."""
+    return _may(user, "modeling.change_modelversion")
+
+
+def may_retrain(user: AbstractBaseUser | AnonymousUser) -> bool:
+    """As the API: everybody where the site is open, else whoever may add trainings."""
+    return _may(user, "modeling.add_trainingrun")
+
+
+def _may(user: AbstractBaseUser | AnonymousUser, permission: str) -> bool:
     if not settings.API_REQUIRE_AUTH:
         return True
-    return isinstance(user, User) and user.has_perm("modeling.change_modelversion")
+    return isinstance(user, User) and user.has_perm(permission)
 
 
 def for_watchers(view: View) -> View:
@@ -45,6 +54,18 @@ def for_promoters(view: View) -> View:
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if not may_promote(request.user):
             raise PermissionDenied("Promoting takes the permission to change model versions.")
+        return view(request, *args, **kwargs)
+
+    return for_watchers(guarded)
+
+
+def for_trainers(view: View) -> View:
+    """As `for_watchers`; refuses who may look and not ask for a training."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not may_retrain(request.user):
+            raise PermissionDenied("Asking for a training takes the permission to add trainings.")
         return view(request, *args, **kwargs)
 
     return for_watchers(guarded)

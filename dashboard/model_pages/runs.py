@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib import messages
+from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
-from django.views.decorators.http import require_safe
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext
+from django.views.decorators.http import require_POST, require_safe
 
 from dashboard import model_figures
 from dashboard.access import may_watch
 from dashboard.model_pages import selectors, stories, tables
-from dashboard.model_pages.access import for_watchers, scheme_of
+from dashboard.model_pages.access import for_trainers, for_watchers, may_retrain, scheme_of
 from dashboard.model_pages.versions import shared
+from dashboard.model_pages.words import english, filled
+from modeling.exceptions import ModelingError
+from modeling.forms import RetrainForm
 from modeling.models import LabelScheme, TrainingRun
 from modeling.services.retrain import evaluate_triggers
 
@@ -28,8 +34,39 @@ def index(request: HttpRequest) -> HttpResponse:
         "page": page,
         "rows": [_row(run, scheme) for run in page],
         "triggers": stories.triggers(evaluate_triggers(scheme)),
+        "retrain_form": RetrainForm() if may_retrain(request.user) else None,
+        "retrain_address": selectors.address("model-retrain", scheme),
     }
     return render(request, "dashboard/run_list.html", context)
+
+
+@require_POST
+@for_trainers
+def retrain_now(request: HttpRequest) -> HttpResponse:
+    """Runs the retraining check, and leads to the run; or back to the list, with why there is
+    none."""
+    scheme = scheme_of(request)
+    back = redirect(selectors.address("model-runs", scheme))
+    form = RetrainForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, gettext("Choose when to train."))
+        return back
+    try:
+        decision = form.start(scheme, request.user if isinstance(request.user, User) else None)
+    except ModelingError as error:
+        messages.error(request, english(error))
+        return back
+    if decision.run is None:
+        said = gettext("No training is needed: %(reason)s")
+        messages.info(request, filled(said, reason=english(decision.reason)))
+        return back
+    said = (
+        gettext("This run is asked for now: %(reason)s")
+        if decision.is_new
+        else gettext("Nothing new was asked for: %(reason)s")
+    )
+    messages.success(request, filled(said, reason=english(decision.reason)))
+    return redirect(selectors.address("model-run", scheme, decision.run.pk))
 
 
 def _row(run: TrainingRun, scheme: LabelScheme) -> dict[str, Any]:

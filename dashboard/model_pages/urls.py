@@ -11,6 +11,7 @@ urlpatterns = [
     path("rollback/", promotion.rollback_page, name="model-rollback"),
     path("compare/", compare.page, name="model-compare"),
     path("runs/", runs.index, name="model-runs"),
+    path("runs/retrain/", runs.retrain_now, name="model-retrain"),
     path("runs/<int:pk>/", runs.detail, name="model-run"),
     path("runs/<int:pk>/data/", runs.data, name="model-run-data"),
     path("reports/", reports.index, name="model-reports"),

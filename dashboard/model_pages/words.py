@@ -75,6 +75,7 @@ SPLITS = {
 PARAMETERS = {
     "base_model": _("base model"),
     "batch_size": _("batch size"),
+    "batch_size_in_memory": _("batch size that memory held"),
     "class_weights": _("class weights"),
     "data": _("data"),
     "distillation_temperature": _("distillation temperature"),
@@ -89,7 +90,10 @@ PARAMETERS = {
     "patience": _("patience"),
     "schedule": _("schedule"),
     "seed": _("seed"),
+    "teacher": _("teacher"),
+    "teacher_digest": _("teacher's digest"),
     "train_size": _("train size"),
+    "unlabelled_texts": _("texts without a label"),
     "warmup": _("warmup"),
     "weight_decay": _("weight decay"),
 }

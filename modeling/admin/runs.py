@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from django.contrib import admin
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+)
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.text import Truncator
 
 from ingestion.admin import EXCERPT, ReadOnly
+from modeling.admin.base import user_of
+from modeling.exceptions import ModelingError
+from modeling.forms import RetrainSchemeForm
 from modeling.models import Attempt, Experiment, QualityReport, TrainingRun
 from modeling.presenters import verdict_html
 from modeling.services import truth
@@ -20,6 +34,47 @@ class TrainingRunAdmin(ReadOnly):
     list_select_related = ["scheme"]
     exclude = ["gate"]
     readonly_fields = ["verdict"]
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.retrain_now)
+        own = path("retrain/", view, name="modeling_trainingrun_retrain")
+        return [own, *super().get_urls()]
+
+    def has_retrain_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("modeling.add_trainingrun")
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseBase:
+        form = RetrainSchemeForm() if self.has_retrain_permission(request) else None
+        return super().changelist_view(request, {**(extra_context or {}), "retrain_form": form})
+
+    def retrain_now(self, request: HttpRequest) -> HttpResponse:
+        """Runs the retraining check, as the command and the API do, and says what came of it."""
+        if not self.has_retrain_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        form = RetrainSchemeForm(request.POST)
+        if form.is_valid():
+            self._start(request, form)
+        else:
+            self.message_user(request, "Choose a scheme, and when to train.", messages.ERROR)
+        return HttpResponseRedirect(reverse("admin:modeling_trainingrun_changelist"))
+
+    def _start(self, request: HttpRequest, form: RetrainSchemeForm) -> None:
+        try:
+            decision = form.start(form.cleaned_data["scheme"], user_of(request))
+        except ModelingError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return
+        if decision.run is None:
+            self.message_user(request, f"No training is needed: {decision.reason}.")
+            return
+        address = reverse("admin:modeling_trainingrun_change", args=[decision.run.pk])
+        link = format_html('<a href="{}">Run {}</a>', address, decision.run.pk)
+        said = format_html("{} is {}: {}.", link, decision.status, decision.reason)
+        self.message_user(request, said, messages.SUCCESS)
 
     @admin.display(description="gate's verdict")
     def verdict(self, run: TrainingRun) -> str:

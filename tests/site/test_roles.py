@@ -53,6 +53,7 @@ PAGES: list[tuple[str, str, set[str]]] = [
     ("GET", "/models/compare/", SIGNED_IN),
     ("POST", "/models/compare/?a=1&b=2", MODEL_MANAGERS),
     ("GET", "/models/runs/", SIGNED_IN),
+    ("POST", "/models/runs/retrain/", MODEL_MANAGERS),
     ("GET", "/models/runs/{run}/", SIGNED_IN),
     ("GET", "/models/runs/{run}/data/", SIGNED_IN),
     ("GET", "/models/reports/", SIGNED_IN),
