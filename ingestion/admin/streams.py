@@ -126,7 +126,7 @@ class StreamAdmin(admin.ModelAdmin):
         return stream.last_error or stream.held_reason
 
     def save_model(self, request: HttpRequest, obj: Stream, form: ModelForm, change: bool) -> None:
-        save_stream(obj, by=actor(request))
+        save_stream(obj, by=actor(request), fields=form.changed_data if change else None)
         if isinstance(form, StreamForm) and form.verdict.note:
             self.message_user(request, form.verdict.note, messages.WARNING)
         # What it leaves must let it go, too.

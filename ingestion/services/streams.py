@@ -38,15 +38,21 @@ def follow_query(source: str, query: str, *, by: Actor = AT_A_SHELL) -> Stream:
         return save_stream(Stream(name=name, source=source, query=query), by=by)
     if not stream.is_active:
         stream.is_active = True
-        save_stream(stream, by=by, fields=["is_active", "updated_at"])
+        save_stream(stream, by=by, fields=["is_active"])
     return stream
 
 
 @transaction.atomic
 def save_stream(stream: Stream, *, by: Actor, fields: Iterable[str] | None = None) -> Stream:
-    """Save a new or changed stream, `fields` of it or all, and write down who changed what."""
+    """Save a new or changed stream, `fields` of it or all, and write down who changed what.
+
+    Whoever has read the row a while ago names the fields that they change: a pause or a hold that
+    came meanwhile stays.
+    """
     stored = Stream.objects.select_for_update().filter(pk=stream.pk).first() if stream.pk else None
-    stream.save(update_fields=fields)
+    stream.save(update_fields=None if fields is None else [*fields, "updated_at"])
+    if fields is not None:
+        stream.refresh_from_db()
     audit.record(Action.CHANGED if stored else Action.ADDED, stream, by, before=audit.facts(stored))
     return stream
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db.models.signals import pre_save
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
@@ -77,6 +78,35 @@ def test_a_stream_is_no_rival_of_its_own_query(client: Client, x: XApi) -> None:
     body = json.dumps({"query": "dogs"})
     answer = client.patch(f"{STREAMS}{cats.pk}/", body, "application/json")
     assert answer.status_code == 400
+
+
+def test_a_new_name_undoes_no_pause_and_no_hold_that_came_meanwhile(
+    client: Client, admin_user: User, x: XApi
+) -> None:
+    cats = stream(query="cats")
+    held = {"is_active": False, "held_at": timezone.now(), "rule_id": "123"}
+
+    def meanwhile(**kwargs: Any) -> None:
+        Stream.objects.filter(pk=cats.pk).update(**held)
+
+    def stored() -> dict[str, Any]:
+        return Stream.objects.values("name", *held).get(pk=cats.pk)
+
+    pre_save.connect(meanwhile, sender=Stream)
+    try:
+        body = json.dumps({"name": "Cats!"})
+        answer = client.patch(f"{STREAMS}{cats.pk}/", body, "application/json")
+        assert answer.status_code == 200 and not answer.json()["is_active"]
+        assert stored() == {"name": "Cats!", **held}
+        Stream.objects.filter(pk=cats.pk).update(is_active=True, held_at=None, rule_id="")
+        client.force_login(admin_user)
+        form = {"name": "Cats?", "source": cats.source, "query": "cats", "languages": "[]"}
+        form |= {"is_active": "on", "monthly_budget": "0", "over_budget": "pause"}
+        answer = client.post(f"/admin/ingestion/stream/{cats.pk}/change/", form)
+        assert answer.status_code == 302
+        assert stored() == {"name": "Cats?", **held}
+    finally:
+        pre_save.disconnect(meanwhile, sender=Stream)
 
 
 def test_what_x_would_refuse_is_not_saved(client: Client, x: XApi) -> None:
