@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
@@ -30,17 +31,40 @@ def scope_of(request: Request, view: APIView) -> str:
     return str(getattr(view, "write_scope", Scope.ADMIN))
 
 
+def is_of_another_site(request: HttpRequest | Request) -> bool:
+    """Whether a browser says that a page of a site that is not named here sends this.
+
+    Programs say neither where a request comes from nor what for.
+    """
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return request.headers.get("Sec-Fetch-Site") in {"cross-site", "same-site"}
+    trusted = [*settings.CORS_ALLOWED_ORIGINS, *settings.CSRF_TRUSTED_ORIGINS]
+    # Not by scheme: what ends TLS in front may not say that it does.
+    return origin not in trusted and urlsplit(origin).netloc != request.get_host()
+
+
 class IsAllowed(BasePermission):
     """Everybody where the API is open (API_REQUIRE_AUTH off), else whoever signed in, and tokens
-    of the scope."""
+    of the scope.
+
+    Open it is to whoever reaches it, not to every page that their browser shows: a POST without a
+    body asks nobody before it is sent.
+    """
 
     message = "This takes a permission, or a token of another scope."
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        if not settings.API_REQUIRE_AUTH:
-            return True
-        if isinstance(request.auth, ApiToken):
+        if isinstance(request.auth, ApiToken) and settings.API_REQUIRE_AUTH:
             return request.auth.allows(scope_of(request, view))
+        if not settings.API_REQUIRE_AUTH:
+            is_safe = request.method in SAFE_METHODS or isinstance(request.auth, ApiToken)
+            if not is_safe and is_of_another_site(request):
+                raise PermissionDenied(
+                    "A page of another site asked for this: name its origin in "
+                    "CORS_ALLOWED_ORIGINS, or send a token."
+                )
+            return True
         return bool(request.user.is_authenticated)
 
 

@@ -126,7 +126,7 @@ class StreamViewSet(Listed, viewsets.ModelViewSet):
         if verdict.reason:
             raise ValidationError({"query": verdict.reason})
         before = [serializer.instance.source] if serializer.instance else []
-        # The source was asked meanwhile, which takes seconds: what was not asked for is as it is now.
+        # Asking the source took seconds: what is not to be changed is as it is now.
         fields = list(serializer.validated_data) if serializer.instance else None
         saved: Any = save_stream(stream, by=actor(self.request), fields=fields)
         serializer.instance = saved

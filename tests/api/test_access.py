@@ -21,6 +21,7 @@ from api.models import ApiToken
 from ingestion.models import Post
 from ingestion.services.audit import Actor, Through
 from modeling.models import Annotation, ModelVersion
+from tests.ingestion.factories import stream
 
 pytestmark = pytest.mark.django_db
 JSON = "application/json"
@@ -169,6 +170,31 @@ def test_a_session_needs_the_csrf_token(champion: ModelVersion, user: User) -> N
     client = Client(enforce_csrf_checks=True)
     client.force_login(user)
     assert client.post("/predict", '{"text": "a"}', content_type=JSON).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": "http://testserver", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Origin": "https://ours.example", "Sec-Fetch-Site": "cross-site"}, 200),
+        ({}, 200),
+    ],
+)
+def test_pages_of_other_sites_change_nothing_where_the_api_is_open(
+    settings: Settings, headers: dict[str, str], status: int
+) -> None:
+    settings.API_REQUIRE_AUTH, settings.CORS_ALLOWED_ORIGINS = False, ["https://ours.example"]
+    cats, browser = stream(query="cats", source="file"), Client(enforce_csrf_checks=True)
+    # A form without fields: no browser asks beforehand whether it may be sent.
+    form = "application/x-www-form-urlencoded"
+    answer = browser.post(f"/api/v1/streams/{cats.pk}/pause/", "", form, headers=headers)
+    assert answer.status_code == status, answer.content
+    cats.refresh_from_db()
+    assert cats.is_active == (status == 403)
+    assert browser.get(f"/api/v1/streams/{cats.pk}/", headers=headers).status_code == 200
 
 
 def test_writing_needs_the_permission(client: Client, champion: ModelVersion, user: User) -> None:
