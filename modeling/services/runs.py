@@ -152,6 +152,13 @@ def waits_in_vain(run: TrainingRun) -> bool:
     return not TrainingRun.objects.filter(trained | Q(finished_at__gt=now - PATIENCE)).exists()
 
 
+def was_told_of(run: TrainingRun) -> bool:
+    """Whether workers were sent a message about the run before, as far as one can know."""
+    if run.status == Status.QUEUED:
+        return not run.error and run.created_at <= timezone.now() - PATIENCE
+    return True
+
+
 def tell_of_waiting(run: TrainingRun) -> None:
     """Raise the alert that no worker takes the run; it is over when one does."""
     raise_alert(

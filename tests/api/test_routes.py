@@ -135,7 +135,7 @@ def test_while_the_broker_is_away_a_run_is_kept_until_it_is_back(
             assert answer.status_code == 503
             assert answer["Content-Type"] == "application/problem+json"
             run = TrainingRun.objects.get()
-            assert f"run {run.pk} is kept, and starts once it is" in answer.json()["detail"]
+            assert f"run {run.pk} is kept and starts when it can" in answer.json()["detail"]
             assert run.status == "queued"
     again = client.post("/retrain", "{}", content_type="application/json")
     assert (again.status_code, again.json()["run"]) == (202, run.pk)

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from celery.signals import before_task_publish
 from django.contrib.auth.models import User
 from django.utils import timezone
 
@@ -109,6 +110,28 @@ def test_a_run_that_no_worker_could_be_told_of_is_kept_and_starts_with_the_next_
     run.refresh_from_db()
     assert (run.status, run.error) == ("queued", "")
     assert not retrain.check(scheme).is_new
+
+
+def test_what_is_sent_again_does_not_pile_up(
+    champion: ModelVersion, scheme: LabelScheme, stale: TrainingRun
+) -> None:
+    """A worker that comes back finds the first message, and none of those sent long ago since."""
+    lifetimes: list[object] = []
+
+    def note(headers: dict[str, object], **kwargs: object) -> None:
+        lifetimes.append(headers["expires"])
+
+    before_task_publish.connect(note, sender="modeling.train")
+    try:
+        tasks.hand_over(stale)
+        stale.created_at = timezone.now()
+        tasks.hand_over(stale)
+        stale.status = TrainingRun.Status.INTERRUPTED
+        tasks.hand_over(stale)
+    finally:
+        before_task_publish.disconnect(note, sender="modeling.train")
+    again, first, interrupted = lifetimes
+    assert again is not None and first is None and interrupted is not None
 
 
 def test_a_failure_is_told_until_a_training_succeeds(
