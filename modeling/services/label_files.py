@@ -65,7 +65,8 @@ def keep(path: Path, folder: Path, host: str = "") -> Path:
         had = f"; {host} had it" if host else ""
         raise LabelFileError(
             f"{path}, which the run learns from, cannot be read on {socket.gethostname()}{had}: "
-            f"{error.strerror or error}. Train anew where the file is, or put it there first"
+            f"{error.strerror or error}. Put it there, train where it is, or train without it "
+            "(`manage.py train`)"
         ) from error
     return copy
 
