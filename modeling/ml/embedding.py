@@ -22,12 +22,12 @@ class Embedder:
     what else is in a batch, and a test of distributions would see that."""
 
     def __init__(self, folder: Path, classifier: SentimentClassifier, threads: int = 1) -> None:
-        """Raises ArtifactError when the graph is missing or ends in no linear layer."""
+        """Raises ArtifactError when the graph is missing, unreadable or ends in no linear layer."""
         path = folder / ONNX_FILE
         if not path.is_file():
             raise ArtifactError(f"{path} is missing")
         self._classifier = classifier
-        model = onnx.load(str(path))
+        model = _read(path)
         self._output = _input_of_head(model.graph)
         model.graph.output.append(
             onnx.helper.make_tensor_value_info(self._output, onnx.TensorProto.FLOAT, None)
@@ -35,9 +35,12 @@ class Embedder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime raises classes of its own that share no base
+            raise ArtifactError(f"{path} cannot be loaded: {error}") from error
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Shape (n, hidden); n must not be 0."""
@@ -53,6 +56,13 @@ class Embedder:
         result = np.empty_like(np.concatenate(parts))
         result[order] = np.concatenate(parts)
         return result.astype(np.float32)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return onnx.load(str(path))
+    except Exception as error:  # protobuf's errors share no base with onnx's
+        raise ArtifactError(f"{path} cannot be read: {error}") from error
 
 
 def _input_of_head(graph: Any) -> str:

@@ -5,6 +5,7 @@ Kept as numbers alone, no texts: a post that is deleted later leaves nothing rea
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,7 +88,7 @@ class Sample:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 sample = cls(**{name: stored[name] for name in cls.__annotations__})
-        except (OSError, KeyError, ValueError, BadZipFile) as error:
+        except (OSError, EOFError, KeyError, ValueError, BadZipFile, zlib.error) as error:
             raise ArtifactError(f"{path} is no reference: {error}") from error
         if sample.features.shape[1] != len(features.NAMES):
             # Other features than today's cannot be compared.

@@ -149,7 +149,7 @@ def _reference(champion: ModelVersion) -> tuple[Sample | None, Embedder | None, 
         if sample is None or not sample.embeddings.shape[1]:
             return sample, None, {}
         return sample, Embedder(folder, serving.load(champion)), {}
-    except (ArtifactError, RegistryError) as error:
+    except (ArtifactError, OSError, RegistryError) as error:
         logger.warning("version %s gives no reference: %s", champion.version, error)
         return None, None, {"problem": str(error)}
 

@@ -16,7 +16,7 @@ from django.utils import timezone, translation
 from ingestion.models import Alert, Post
 from modeling import serving
 from modeling.exceptions import NoChampion
-from modeling.ml import features, reference
+from modeling.ml import artifact, features, reference
 from modeling.models import LabelScheme, ModelVersion, Prediction
 from modeling.services import quality
 from tests.modeling.watching import arrive, calm
@@ -99,6 +99,39 @@ def test_an_altered_reference_is_not_used(watched: ModelVersion, scheme: LabelSc
     report = quality.build_report(scheme)
     assert report.summary["verdict"] == "no_reference"
     assert "not the file that was registered" in report.summary["problem"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        (reference.REFERENCE_FILE, b"", "reference.npz is no reference"),
+        (reference.REFERENCE_FILE, b"PK\x03\x04 cut short", "reference.npz is no reference"),
+        (artifact.ONNX_FILE, b"no graph", "model.onnx cannot be read"),
+        (artifact.ONNX_FILE, b"", "ends in no linear layer"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_a_problem_and_no_end(
+    watched: ModelVersion, scheme: LabelScheme, name: str, content: bytes, problem: str
+) -> None:
+    arrive(calm(60))
+    folder = Path(watched.artifact_uri)
+    (folder / name).write_bytes(content)
+    watched.artifact_digests = artifact.digests(folder)
+    watched.save()
+    report = quality.build_report(scheme)
+    assert report.summary["verdict"] == "no_reference"
+    assert problem in report.summary["problem"]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_a_problem_and_no_end(
+    watched: ModelVersion, scheme: LabelScheme
+) -> None:
+    arrive(calm(60))
+    # Longer than a file system's names.
+    watched.artifact_uri = f"/tmp/{'x' * 300}"
+    watched.save()
+    report = quality.build_report(scheme)
+    assert report.summary["verdict"] == "no_reference" and report.summary["problem"]
 
 
 def test_a_report_sums_the_window_up(champion: ModelVersion, scheme: LabelScheme) -> None:
