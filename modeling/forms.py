@@ -66,7 +66,9 @@ class RetrainSchemeForm(RetrainForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        schemes = list(LabelScheme.objects.all()[:2])
-        if len(schemes) == 1:
-            field = self.fields["scheme"]
-            field.widget, field.initial = forms.HiddenInput(), schemes[0]
+        field = self.fields["scheme"]
+        keys = dict(LabelScheme.objects.values_list("key", "pk"))
+        field.initial = keys.get(LabelScheme.DEFAULT_KEY)
+        if len(keys) == 1:
+            (field.initial,) = keys.values()
+            field.widget = forms.HiddenInput()

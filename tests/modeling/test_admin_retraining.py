@@ -70,6 +70,8 @@ def test_the_scheme_is_asked_for_where_there_are_several(
     assert "whatever the triggers say Retrain now" in text_of(boss, LIST)
     mood = LabelScheme.objects.create(key="mood", name="Mood")
     assert "Scheme: Mood Sentiment Retrain now" in text_of(boss, LIST)
+    chosen = f'<option value="{champion.scheme.pk}" selected>'
+    assert chosen in boss.get(LIST).content.decode()
     ask(boss, mood, "always")
     assert TrainingRun.objects.get().scheme == mood
 
