@@ -82,8 +82,8 @@ class Comparison:
 def build_report(scheme: LabelScheme, *, window: timedelta = DEFAULT_WINDOW) -> QualityReport:
     """Judge the posts that the champion classified in the last `window` and store the report.
 
-    Raises NoChampion when nothing serves. Drift raises an alert; its end closes it. Earlier reports
-    are told what labels have come in since.
+    Raises NoChampion when nothing serves. Drift raises an alert; two reports without it in a row
+    close it. Earlier reports are told what labels have come in since.
     """
     champion = ModelVersion.objects.champions().filter(scheme=scheme).first()
     if champion is None:
@@ -339,6 +339,16 @@ def _publish(report: QualityReport, compared: Comparison) -> None:
     if compared.has_drift:
         named = english_names(compared.drifted)
         raise_alert("drift", f"incoming posts differ from the training data in: {named}", key=key)
-    elif compared.verdict == "ok":
-        # A quiet hour is no sign that it is over.
+    elif compared.verdict == "ok" and _was_ok(report):
         close_alert("drift", key, "incoming posts resemble the training data again")
+
+
+def _was_ok(report: QualityReport) -> bool:
+    """Whether the report before found no drift; a quiet hour is no sign of either.
+
+    Each report draws its posts anew: near a threshold, one report alone would open and close an
+    alert every hour.
+    """
+    told = report.scheme.reports.filter(summary__verdict__in=["ok", "drift"])
+    before = told.exclude(pk=report.pk).only("has_drift").first()
+    return before is not None and not before.has_drift
