@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import time_machine
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone, translation
 
@@ -187,3 +187,12 @@ def test_the_command_and_the_route_tell_the_same(
     client.force_login(admin_user)
     page = client.get("/admin/modeling/qualityreport/").content.decode()
     assert f"{told['accuracy']['estimated']:.1%}" in page
+
+
+@pytest.mark.parametrize("hours", ["-5", "0", "nan", "inf", "1e12", "8785"])
+def test_a_window_without_a_length_is_refused(
+    watched: ModelVersion, scheme: LabelScheme, hours: str
+) -> None:
+    with pytest.raises(CommandError, match="more than 0 and at most 8,784"):
+        call_command("check_quality", f"--hours={hours}")
+    assert not scheme.reports.exists()

@@ -19,6 +19,7 @@ VERDICTS = {
 }
 
 
+LONGEST_HOURS = 24 * 366
 DRAWS = {
     truth.RANDOM: "labelled posts that were drawn at random",
     truth.CHOSEN: "posts that were chosen for labelling and may be harder than most",
@@ -37,8 +38,14 @@ class Command(BaseCommand):
         scheme = LabelScheme.objects.filter(key=options["scheme"]).first()
         if scheme is None:
             raise CommandError(f"no scheme is called {options['scheme']!r}")
+        hours = options["hours"]
+        if not 0 < hours <= LONGEST_HOURS:
+            raise CommandError(
+                f"--hours {hours:g} is no length of a window: give more than 0 and at most "
+                f"{LONGEST_HOURS:,} (a year)"
+            )
         try:
-            report = quality.build_report(scheme, window=timedelta(hours=options["hours"]))
+            report = quality.build_report(scheme, window=timedelta(hours=hours))
         except ModelingError as error:
             raise CommandError(str(error)) from error
         if options["json"]:
