@@ -61,6 +61,19 @@ _STREAM = {
     "over_budget": "pause",
 }
 
+REPORT = {
+    "id": 51,
+    "model_version": 4,
+    "window_start": MOMENT,
+    "window_end": LATER,
+    "post_count": 812,
+    "summary": {"verdict": "ok"},
+    "statistics": {"length": {"value": 0.04, "threshold": 0.11, "is_drift": False}},
+    "accuracy": {"estimated": 0.74, "low": 0.71, "high": 0.77, "is_trusted": True},
+    "has_drift": False,
+    "created_at": LATER,
+}
+
 # Component → an example. Requests come first.
 COMPONENTS: dict[str, Any] = {
     "PredictRequest": {"text": "I love this amazing product!"},
@@ -207,18 +220,8 @@ COMPONENTS: dict[str, Any] = {
         "stopped_at": None,
         "result": {},
     },
-    "QualityReport": {
-        "id": 51,
-        "model_version": 4,
-        "window_start": MOMENT,
-        "window_end": LATER,
-        "post_count": 812,
-        "summary": {"verdict": "ok"},
-        "statistics": {"length": {"value": 0.04, "threshold": 0.11, "is_drift": False}},
-        "accuracy": {"estimated": 0.74, "low": 0.71, "high": 0.77, "is_trusted": True},
-        "has_drift": False,
-        "created_at": LATER,
-    },
+    "QualityReport": REPORT,
+    "NewestReport": {"status": "ok", "age_seconds": 540, "is_stale": False, **REPORT},
     "Alert": {
         "id": 9,
         "kind": "stream",
@@ -313,5 +316,5 @@ def _example(name: str, row: str) -> Any:
     if name.startswith("Paginated"):
         return {"next": None, "previous": None, "results": [COMPONENTS[row]]}
     # Of the two that it may be, the one that says more.
-    name = {"Quality": "QualityReport", "StreamOrVerdict": "Stream"}.get(name, name)
+    name = {"Quality": "NewestReport", "StreamOrVerdict": "Stream"}.get(name, name)
     return COMPONENTS.get(name)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_serializer
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.fields import empty
 
@@ -20,6 +21,7 @@ from modeling.models import (
     QualityReport,
     TrainingRun,
 )
+from modeling.services import retrain
 
 TEXT_LIMIT = 10_000
 BATCH_LIMIT = 1_000
@@ -300,6 +302,30 @@ class AlertSerializer(serializers.ModelSerializer):
             "closed_at",
             "closing_message",
         ]
+
+
+class NewestReportSerializer(QualityReportSerializer):
+    """The newest report. One that is stale says what was, and that checks have stopped."""
+
+    status = serializers.SerializerMethodField(help_text="The verdict.")
+    age_seconds = serializers.SerializerMethodField(help_text="Since the end of its window.")
+    is_stale = serializers.SerializerMethodField(
+        help_text="Older than three hours, where a report comes every hour."
+    )
+
+    class Meta(QualityReportSerializer.Meta):
+        fields = ["status", "age_seconds", "is_stale", *QualityReportSerializer.Meta.fields]
+
+    @extend_schema_field(serializers.ChoiceField(["ok", "drift", "too_few", "no_reference"]))
+    def get_status(self, report: QualityReport) -> str:
+        # Early reports kept no verdict.
+        return str(report.summary.get("verdict", "drift" if report.has_drift else "ok"))
+
+    def get_age_seconds(self, report: QualityReport) -> int:
+        return int((timezone.now() - report.window_end).total_seconds())
+
+    def get_is_stale(self, report: QualityReport) -> bool:
+        return timezone.now() - report.window_end > retrain.FRESH
 
 
 class NoReport(serializers.Serializer):

@@ -33,10 +33,10 @@ from api.serializers import (
     BatchResult,
     InfluenceSerializer,
     ModelVersionSerializer,
+    NewestReportSerializer,
     NoReport,
     PredictionResult,
     PredictRequest,
-    QualityReportSerializer,
     RetrainRequest,
 )
 from modeling import serving
@@ -282,7 +282,7 @@ class DataQualityView(APIView):
     @extend_schema(
         responses={
             200: PolymorphicProxySerializer(
-                "Quality", [QualityReportSerializer, NoReport], resource_type_field_name=None
+                "Quality", [NewestReportSerializer, NoReport], resource_type_field_name=None
             )
         }
     )
@@ -292,8 +292,7 @@ class DataQualityView(APIView):
             return Response(
                 {"status": "no_report", "detail": "The first report comes within an hour."}
             )
-        verdict = report.summary.get("verdict", "drift" if report.has_drift else "ok")
-        return Response({"status": verdict, **QualityReportSerializer(report).data})
+        return Response(NewestReportSerializer(report).data)
 
 
 class HealthView(APIView):

@@ -3,9 +3,11 @@
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import time_machine
 import yaml
 from django.core.management import call_command
 from django.test import Client, RequestFactory
@@ -73,7 +75,12 @@ def test_data_quality_is_the_newest_report(
     QualityReport.objects.create(
         scheme=scheme, model_version=champion, window_start=now, window_end=now, has_drift=True
     )
-    assert client.get("/data/quality/").json()["status"] == "drift"
+    answer = client.get("/data/quality/").json()
+    assert answer["status"] == "drift"
+    assert 0 <= answer["age_seconds"] < 600 and not answer["is_stale"]
+    with time_machine.travel(now + timedelta(hours=3, minutes=5)):
+        answer = client.get("/data/quality").json()
+    assert answer["age_seconds"] >= 3 * 3600 and answer["is_stale"]
 
 
 def test_metrics_have_their_documented_names(client: Client, champion: ModelVersion) -> None:
