@@ -343,17 +343,23 @@ def local_folder(artifact_uri: str, digests: Mapping[str, str]) -> Path:
 
 
 def _fetch(artifact_uri: str, digests: Mapping[str, str], folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        mlflow = _mlflow()
-        try:
-            got = mlflow.artifacts.download_artifacts(
-                artifact_uri, dst_path=str(Path(temporary, "new"))
-            )
-        except (mlflow.exceptions.MlflowException, OSError) as error:
-            raise RegistryError(f"{artifact_uri} cannot be fetched: {error}") from error
-        artifact.verify(Path(got), digests)
-        _put_in_place(Path(got), folder, Path(temporary, "old"))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+            got = _download(artifact_uri, Path(temporary, "new"))
+            artifact.verify(got, digests)
+            _put_in_place(got, folder, Path(temporary, "old"))
+    except OSError as error:
+        raise RegistryError(
+            f"{artifact_uri} cannot be kept in {folder.parent}, a folder to write to: {error}"
+        ) from error
+
+
+def _download(artifact_uri: str, target: Path) -> Path:
+    try:
+        return Path(_mlflow().artifacts.download_artifacts(artifact_uri, dst_path=str(target)))
+    except Exception as error:  # the stores behind MLflow raise classes that share no base
+        raise RegistryError(f"{artifact_uri} cannot be fetched: {error}") from error
 
 
 def _put_in_place(new: Path, folder: Path, old: Path) -> None:

@@ -236,12 +236,14 @@ def _fingerprint(row: ModelVersion) -> artifact.Fingerprint:
 
 
 def load(row: ModelVersion) -> SentimentClassifier:
-    """A version's classifier. Raises ArtifactError or RegistryError."""
+    """A version's classifier, which has judged a word. Raises ArtifactError or RegistryError."""
     folder = registry.local_folder(row.artifact_uri, row.artifact_digests)
     # Batches side by side on one thread each do more than one batch on all threads.
-    return SentimentClassifier(
+    classifier = SentimentClassifier(
         folder, settings.INFERENCE_BACKEND, threads=1, streams=settings.INFERENCE_THREADS
     )
+    classifier.try_out()
+    return classifier
 
 
 def _note_error(slot: _Slot, row: ModelVersion, scheme_key: str, error: Exception) -> None:

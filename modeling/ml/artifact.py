@@ -77,13 +77,13 @@ def member(folder: Path, name: str) -> Path:
 def verify(folder: Path, expected: Mapping[str, str]) -> None:
     """Raise ArtifactError when a file of `expected` is missing, altered or a link."""
     for name, digest in expected.items():
-        path = member(folder, name)
-        if not path.is_file():
-            raise ArtifactError(f"{path} is missing")
         try:
+            path = member(folder, name)
+            if not path.is_file():
+                raise ArtifactError(f"{path} is missing")
             actual = sha256(path)
         except OSError as error:
-            raise ArtifactError(f"{path} cannot be read: {error}") from error
+            raise ArtifactError(f"{folder / name} cannot be read: {error}") from error
         if actual != digest:
             raise ArtifactError(f"{path} is not the file that was registered")
 

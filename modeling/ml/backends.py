@@ -12,7 +12,13 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from modeling.ml import hub
-from modeling.ml.artifact import ONNX_FILE, ONNX_INT8_FILE, OPENVINO_FILE, ArtifactError
+from modeling.ml.artifact import (
+    ONNX_FILE,
+    ONNX_INT8_FILE,
+    OPENVINO_FILE,
+    WEIGHTS_FILE,
+    ArtifactError,
+)
 
 BACKENDS = ("openvino-int8", "onnx-int8", "onnx", "torch")
 # OpenVINO does a quarter more in big batches, no more in small ones, and holds kernels for each
@@ -79,7 +85,7 @@ class OpenVinoBackend:
         try:
             core = openvino.Core()
             self._model = core.compile_model(core.read_model(path), "CPU", options)
-        except RuntimeError as error:
+        except Exception as error:  # besides RuntimeError whatever its bindings let through
             raise ArtifactError(f"{path} cannot be loaded: {error}") from error
         self._requests = threading.local()
 
@@ -105,12 +111,17 @@ class TorchBackend:
         self._torch = torch
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.float16 if self._device.type == "cuda" else torch.float32
-        self._model: Any = (
-            hub.transformers()
-            .AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype)
-            .to(self._device)
-            .eval()
-        )
+        library = hub.transformers()
+        try:
+            self._model: Any = (
+                library.AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype)
+                .to(self._device)
+                .eval()
+            )
+        except Exception as error:  # OSError to SafetensorError, and a GPU without memory
+            raise ArtifactError(
+                f"{folder / WEIGHTS_FILE} cannot be loaded: {type(error).__name__}: {error}"
+            ) from error
 
     def logits(self, ids: Ids, mask: Ids) -> NDArray[np.float32]:
         with self._torch.inference_mode():
@@ -126,7 +137,8 @@ def load(folder: Path, name: str, threads: int, streams: int = 1) -> Backend:
     """The backend called `name` with the model in `folder`.
 
     `threads` of each call, 0 for as many as there are cores; up to `streams` calls at a time.
-    Raises ArtifactError when the folder lacks its file, or its package is not installed.
+    Raises ArtifactError when the folder lacks its file or holds one that cannot be loaded, or its
+    package is not installed.
     """
     if name == "torch":
         return TorchBackend(folder, threads * streams)

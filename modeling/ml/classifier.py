@@ -32,14 +32,13 @@ class SentimentClassifier:
         """Load the model in `folder`, for up to `streams` batches at a time, each of `threads`.
 
         `threads` 0 leaves the choice to the runtime.
-        Raises ArtifactError when the folder lacks something that `backend` needs.
+        Raises ArtifactError, which names the file, when the folder lacks something that `backend`
+        needs or holds something that cannot be loaded.
         """
+        self._folder = folder
         self.settings = ArtifactSettings.read(folder)
         self.backend_name = backend or backends.DEFAULT_BACKEND
-        tokenizer_path = folder / TOKENIZER_FILE
-        if not tokenizer_path.is_file():
-            raise ArtifactError(f"{tokenizer_path} is missing")
-        self._tokenizer: Any = Tokenizer.from_file(str(tokenizer_path))
+        self._tokenizer: Any = _tokenizer(folder / TOKENIZER_FILE)
         self._tokenizer.no_truncation()
         padding = self._tokenizer.padding
         self.pad_id = padding["pad_id"] if padding else self._pad_id()
@@ -53,6 +52,17 @@ class SentimentClassifier:
             if (number := self._tokenizer.token_to_id(token)) is not None:
                 return int(number)
         return 0
+
+    def try_out(self) -> None:
+        """Judge a word. Raises ArtifactError when the network does not fit its settings or cannot
+        be run here."""
+        try:
+            self.predict_proba(["good"])
+        except Exception as error:  # each runtime raises classes of its own
+            raise ArtifactError(
+                f"the model in {self._folder} cannot judge with {self.backend_name}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -100,6 +110,17 @@ class SentimentClassifier:
     def predict(self, texts: Sequence[str]) -> list[str]:
         """The most probable category of each text."""
         return [self.labels[index] for index in self.predict_proba(texts).argmax(axis=1)]
+
+
+def _tokenizer(path: Path) -> Tokenizer:
+    try:
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing")
+        return Tokenizer.from_file(str(path))
+    except ArtifactError:
+        raise
+    except Exception as error:  # tokenizers raises nothing more special
+        raise ArtifactError(f"{path} cannot be loaded: {error}") from error
 
 
 def pad(rows: Sequence[Sequence[int]], value: int) -> tuple[Ids, Ids]:

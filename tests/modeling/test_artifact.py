@@ -10,6 +10,7 @@ from modeling.ml import artifact, export
 from modeling.ml.artifact import ArtifactError, ArtifactSettings
 from modeling.ml.classifier import SentimentClassifier
 from tests.conftest import LABELS, obvious_posts
+from tests.modeling.broken import of_newer_format
 
 
 def test_the_backends_agree(tiny_model: Path) -> None:
@@ -39,6 +40,51 @@ def test_a_broken_graph_is_an_artifact_error(tiny_model: Path, tmp_path: Path) -
         SentimentClassifier(folder, "onnx", 1)
 
 
+@pytest.mark.parametrize("backend", ["onnx", "onnx-int8", "torch"])
+def test_a_tokenizer_of_another_format_is_named(
+    tiny_model: Path, tmp_path: Path, backend: str
+) -> None:
+    folder = shutil.copytree(tiny_model, tmp_path / "copy")
+    of_newer_format(folder)
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json cannot be loaded: "):
+        SentimentClassifier(folder, backend, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.safetensors", "no tensors"),
+        ("model.safetensors", None),
+        ("config.json", "{"),
+        ("config.json", '{"model_type": "of the future"}'),
+        ("config.json", None),
+    ],
+)
+def test_what_torch_cannot_load_is_an_artifact_error(
+    tiny_model: Path, tmp_path: Path, name: str, content: str | None
+) -> None:
+    folder = shutil.copytree(tiny_model, tmp_path / "copy")
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_text(content)
+    with pytest.raises(ArtifactError, match=r"copy/model\.safetensors cannot be loaded: \w+: "):
+        SentimentClassifier(folder, "torch", 1)
+
+
+@pytest.mark.parametrize("backend", ["onnx", "onnx-int8", "torch"])
+def test_a_network_that_does_not_fit_its_settings_is_found_when_it_is_tried_out(
+    tiny_model: Path, tmp_path: Path, backend: str
+) -> None:
+    folder = shutil.copytree(tiny_model, tmp_path / "copy")
+    whole = SentimentClassifier(folder, backend, 1)
+    whole.try_out()
+    settings = ArtifactSettings.read(folder)
+    ArtifactSettings(**{**vars(settings), "labels": (*LABELS, "mixed")}).write(folder)
+    with pytest.raises(ArtifactError, match=f"copy cannot judge with {backend}: ValueError"):
+        SentimentClassifier(folder, backend, 1).try_out()
+
+
 def test_an_unknown_backend_lists_the_known_ones(tiny_model: Path) -> None:
     with pytest.raises(ArtifactError, match="onnx-int8, onnx, torch"):
         SentimentClassifier(tiny_model, "abacus", 1)
@@ -53,6 +99,12 @@ def test_digests_catch_every_change(tiny_model: Path, tmp_path: Path) -> None:
     ArtifactSettings(**{**vars(settings), "temperature": 9.0}).write(folder)
     with pytest.raises(ArtifactError, match="sentiment.json"):
         artifact.verify(folder, expected)
+
+
+def test_a_file_that_the_disk_does_not_give_is_told(tmp_path: Path) -> None:
+    # Too long a name is refused by the system, as a broken disk's file is.
+    with pytest.raises(ArtifactError, match="x cannot be read: .*File name too long"):
+        artifact.verify(tmp_path, {"x" * 300: "0" * 64})
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"labels": ["a"]}', "not JSON"])

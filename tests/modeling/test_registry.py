@@ -128,6 +128,27 @@ def test_what_is_nowhere_cannot_be_fetched(mlflow_store: Settings, tmp_path: Pat
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_a_cache_that_cannot_be_written_is_a_registry_error(
+    folder: Path, mlflow_store: Settings, tmp_path: Path
+) -> None:
+    made = register(folder)
+    # No rights keep root from writing; a file in the folder's place does.
+    (tmp_path / "cache").write_text("full")
+    for place in ("cache", "cache/below"):
+        mlflow_store.MODEL_CACHE_DIR = tmp_path / place
+        with pytest.raises(RegistryError, match=f"cannot be kept in {tmp_path / place}"):
+            registry.local_folder(f"runs:/{made.run_id}/model", made.digests)
+
+
+def test_a_store_that_mlflow_does_not_know_is_a_registry_error(
+    mlflow_store: Settings, tmp_path: Path
+) -> None:
+    mlflow_store.MODEL_CACHE_DIR = tmp_path / "cache"
+    for address in ("gopher://store/model", "s3://store/model"):
+        with pytest.raises(RegistryError, match=f"{address} cannot be fetched"):
+            registry.local_folder(address, {"model.onnx": "0" * 64})
+
+
 def test_an_altered_file_is_not_kept_when_it_is_fetched(
     folder: Path, mlflow_store: Settings, tmp_path: Path
 ) -> None:

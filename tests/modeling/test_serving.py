@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
+from django.conf import settings as project
 from django.test import Client
+from pytest_django.fixtures import Settings
 
 from ingestion.signals import alert_raised
 from modeling import serving
@@ -19,6 +20,7 @@ from modeling.ml import artifact
 from modeling.ml.base_model import sha256
 from modeling.models import LabelScheme, ModelVersion
 from tests.conftest import table_away
+from tests.modeling.broken import of_newer_format
 from tests.modeling.threads import at_once
 
 # Alerts leave after the commit.
@@ -113,7 +115,7 @@ def test_a_database_that_is_away_leaves_the_champion_serving(
 def test_a_version_takes_no_judgement_of_another_that_bore_its_number(
     champion: ModelVersion, tiny_model: Path, tmp_path: Path, make_version: Callable[..., Any]
 ) -> None:
-    if not settings.REDIS_URL:
+    if not project.REDIS_URL:
         pytest.skip("REDIS_URL is not set")
     text = f"the food awful {tmp_path}"
     (before,) = serving.champion().classify([text])
@@ -226,6 +228,66 @@ def test_a_new_champion_of_corrupt_files_leaves_the_old_one_serving(
     shutil.copy(tiny_model / "model.int8.onnx", folder)
     assert serving.champion().version == "2"
     assert client.get("/health").json()["status"] == "ok"
+
+
+def unreadable_tokenizer(folder: Path, version: ModelVersion) -> None:
+    of_newer_format(folder)
+    version.artifact_digests = artifact.digests(folder)
+
+
+def unfit_network(folder: Path, version: ModelVersion) -> None:
+    path = folder / artifact.SETTINGS_FILE
+    said = json.loads(path.read_text())
+    path.write_text(json.dumps({**said, "labels": [*said["labels"], "mixed"]}))
+    version.artifact_digests = artifact.digests(folder)
+
+
+def nowhere_to_fetch_to(folder: Path, version: ModelVersion) -> None:
+    version.artifact_uri = "runs:/" + "0" * 32 + "/model"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (unreadable_tokenizer, "tokenizer.json cannot be loaded"),
+        (unfit_network, "cannot judge with onnx-int8"),
+        (nowhere_to_fetch_to, "cannot be kept in"),
+    ],
+)
+def test_whatever_keeps_a_new_champion_from_loading_the_old_one_serves(
+    champion: ModelVersion,
+    tiny_model: Path,
+    tmp_path: Path,
+    make_version: Callable[..., ModelVersion],
+    alerts: list[tuple[str, bool]],
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    spoil: Callable[[Path, ModelVersion], None],
+    words: str,
+) -> None:
+    (tmp_path / "cache").write_text("a file in the folder's place")
+    settings.MODEL_CACHE_DIR = tmp_path / "cache"
+    monkeypatch.setattr(serving, "CHECK_SECONDS", -1)
+    assert client.get("/health").json()["status"] == "ok"
+    folder = shutil.copytree(tiny_model, tmp_path / "next")
+    version = make_version(2, artifact_uri=str(folder))
+    spoil(folder, version)
+    ModelVersion.objects.filter(pk=champion.pk).update(stage="archived")
+    version.stage = ModelVersion.Stage.CHAMPION
+    version.save()
+    for _ in range(2):
+        health = client.get("/health")
+        assert health.status_code == 200 and health.json()["status"] == "degraded"
+        said = health.json()["model"]
+        assert said["version"] == "1" and words in said["error"]
+    answer = client.post("/predict", {"text": "the food awful today"}, content_type=JSON)
+    assert answer.json()["model_version"] == "1"
+    assert alerts == [("model", True)]
+    # What starts now has nothing to serve, and says so.
+    serving.reset()
+    health = client.get("/health")
+    assert health.status_code == 503 and words in health.json()["model"]["error"]
 
 
 def test_nothing_is_loaded_again_by_who_looked_when_all_was_forgotten(
