@@ -107,6 +107,7 @@ function showTerms() {
 
 function showView(next) {
   view = next;
+  viewedAt = Date.now();
   byId("headline").textContent = view.headline;
   byId("sample").hidden = !view.sample;
   if (view.sample) byId("sample").textContent = fill(gettext("Only the newest %(count)s posts were looked through for languages and words, back to %(since)s. A shorter time range shows all."), { count: number.format(view.sample.posts), since: new Date(view.sample.since).toLocaleString(locale) });
@@ -188,6 +189,9 @@ function toast(text) {
 }
 
 let newsSinceRefresh = false;
+let viewedAt = Date.now();
+// Where no posts come, old ones leave the window all the same, a bin at a time.
+const windowHasMoved = () => Date.now() - viewedAt >= Math.max(60000, 1000 * view.bin_seconds);
 const handlers = {
   snapshot(message) {
     showView(message.view);
@@ -224,7 +228,8 @@ const handlers = {
 
 // Words, headline and the left edge of the window move slower than the counts.
 async function refresh() {
-  if (!(newsSinceRefresh || gaps.isOpen) || document.hidden) return;
+  const hasMoved = windowHasMoved();
+  if (!(newsSinceRefresh || gaps.isOpen || hasMoved) || document.hidden) return;
   newsSinceRefresh = false;
   const answer = await fetch(`/live/data/${location.search}`, { headers: { Accept: "application/json" } }).catch(() => null);
   if (!answer?.ok) {
@@ -235,7 +240,7 @@ async function refresh() {
   problems.tell("data", null);
   const next = await answer.json();
   showView(next);
-  if (view.reads_posts) posts.renew(next.posts);
+  if (view.reads_posts || hasMoved) posts.renew(next.posts);
   gaps.move(view);
   await comparison?.load();
 }

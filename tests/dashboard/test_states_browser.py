@@ -3,11 +3,15 @@
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import timedelta
 from typing import Any
 
+from django.db.models import F
 from django.utils import timezone
 
-from modeling.models import LabelScheme, ModelVersion, Promotion
+from dashboard.models import SentimentBucket, SentimentPeriod
+from ingestion.models import Post
+from modeling.models import LabelScheme, ModelVersion, Prediction, Promotion
 from tests.conftest import serve
 from tests.dashboard.browser import (
     aside,
@@ -212,6 +216,35 @@ def test_numbers_that_cannot_be_read_are_said_and_asked_for_again(
         until(page, "document.getElementById('away').textContent === ''")
 
     in_browser(live_site, visit, forgiven="503")
+
+
+def test_what_has_left_the_window_leaves_the_page_though_nothing_comes(
+    live_site: str, champion: ModelVersion
+) -> None:
+    def visit(page: Any) -> None:
+        page.clock.install()
+        page.goto(f"{live_site}/?range=15m")
+        judge("the food awful today")
+        until(page, "document.querySelector('[data-count=negative]').textContent === '1'")
+        page.locator("#headline", has_text="100% of 1 post is").wait_for()
+        page.locator("#posts", has_text="the food awful").wait_for()
+        aside(an_hour_later)
+        # What was refreshed for the post itself is over.
+        page.clock.fast_forward("00:20")
+        page.wait_for_timeout(500)
+        page.clock.fast_forward("01:30")
+        until(page, "document.querySelector('[data-count=negative]').textContent === '0'")
+        until(page, "!document.getElementById('posts').textContent.includes('awful')")
+
+    in_browser(live_site, visit)
+
+
+def an_hour_later() -> None:
+    hour = timedelta(hours=1)
+    Post.objects.update(created_at=F("created_at") - hour)
+    Prediction.objects.update(created_at=F("created_at") - hour)
+    SentimentBucket.objects.update(minute=F("minute") - hour)
+    SentimentPeriod.objects.update(start=F("start") - timedelta(days=1))
 
 
 def test_a_view_without_posts_says_so_in_each_place(live_site: str) -> None:
