@@ -47,18 +47,26 @@ def create_roles() -> None:
 
 def create_schedule() -> None:
     """Periodic tasks that are missing; those that operators edited are left alone."""
+    there = set(PeriodicTask.objects.values_list("name", flat=True))
     for name, (task, seconds, arguments) in SCHEDULE.items():
-        interval, _ = IntervalSchedule.objects.get_or_create(
-            every=seconds, period=IntervalSchedule.SECONDS
-        )
+        if name in there:
+            continue
         # A run that no worker took before the next one is due is dropped, not piled up.
         defaults = {
             "task": task,
-            "interval": interval,
+            "interval": _every(seconds),
             "expire_seconds": seconds,
             "kwargs": json.dumps(arguments),
         }
         PeriodicTask.objects.get_or_create(name=name, defaults=defaults)
+
+
+def _every(seconds: int) -> IntervalSchedule:
+    """No constraint keeps an operator, or two first starts at once, from making one twice: any of
+    them will do."""
+    every = {"every": seconds, "period": IntervalSchedule.SECONDS}
+    known = IntervalSchedule.objects.filter(**every).first()
+    return known or IntervalSchedule.objects.create(**every)
 
 
 def build_starter_model(out: Any) -> ModelVersion:

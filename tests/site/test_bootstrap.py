@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import Group
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from modeling.models import LabelScheme, ModelVersion, Prediction
 from sentiment_site import bootstrap
@@ -33,6 +33,20 @@ def test_roles_and_schedule_are_made_once_and_edits_stay(scheme: LabelScheme) ->
     assert PeriodicTask.objects.filter(task__startswith="modeling.").count() == 4
     annotator = Group.objects.get(name="annotator")
     assert annotator.permissions.filter(codename="add_annotation").exists()
+
+
+@pytest.mark.django_db
+def test_an_interval_that_is_there_twice_stops_no_start(scheme: LabelScheme) -> None:
+    for _ in range(2):
+        IntervalSchedule.objects.create(every=10, period=IntervalSchedule.SECONDS)
+    bootstrap.create_schedule()
+    bootstrap.create_schedule()
+    assert set(PeriodicTask.objects.values_list("name", flat=True)) >= set(bootstrap.SCHEDULE)
+    PeriodicTask.objects.filter(name="Classify pending posts").delete()
+    IntervalSchedule.objects.create(every=10, period=IntervalSchedule.SECONDS)
+    bootstrap.create_schedule()
+    task = PeriodicTask.objects.get(name="Classify pending posts")
+    assert task.interval is not None and task.interval.every == 10
 
 
 @pytest.mark.django_db
