@@ -19,6 +19,7 @@ N = TypeVar("N", int, float)
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off", ""}
+_TLS = {"tls=1", "tls=true", "tls=yes"}
 
 
 def load(path: Path) -> None:
@@ -131,7 +132,11 @@ def items(name: str, default: tuple[str, ...] = ()) -> list[str]:
 
 def email(name: str, default: str) -> dict[str, Any]:
     """Django's e-mail settings from an address: smtp://user:password@host:587?tls=1, smtps://…
-    (TLS from the start), file:///folder, or console://."""
+    (TLS from the start), file:///folder, or console://.
+
+    Raises ImproperlyConfigured for anything else, also after the question mark: what is misspelt
+    there would send passwords in the clear.
+    """
     value = text(name, default)
     try:
         parts = urlsplit(value)
@@ -144,6 +149,11 @@ def email(name: str, default: str) -> dict[str, Any]:
         raise ImproperlyConfigured(
             f"{name} must begin with smtp://host, smtps://host, file:///folder or console://"
         )
+    if parts.query and parts.query.lower() not in _TLS:
+        raise ImproperlyConfigured(
+            f"{name} may say nothing but tls=1 after its question mark; for no TLS leave it out, "
+            "and write a ? in a password as %3F"
+        )
     is_implicit = parts.scheme == "smtps"
     return {
         "EMAIL_BACKEND": f"django.core.mail.backends.{backend[parts.scheme]}.EmailBackend",
@@ -152,6 +162,6 @@ def email(name: str, default: str) -> dict[str, Any]:
         "EMAIL_HOST_USER": unquote(parts.username or ""),
         "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
         "EMAIL_USE_SSL": is_implicit,
-        "EMAIL_USE_TLS": not is_implicit and parts.query in {"tls=1", "tls=true"},
+        "EMAIL_USE_TLS": not is_implicit and bool(parts.query),
         "EMAIL_FILE_PATH": parts.path,
     }

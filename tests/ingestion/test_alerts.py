@@ -299,6 +299,19 @@ def test_the_mail_server_is_read_from_one_address() -> None:
             env_email(wrong)
 
 
+@pytest.mark.parametrize("said", ["tls=1", "tls=true", "tls=yes", "TLS=Yes"])
+def test_tls_is_asked_for_in_more_than_one_word(said: str) -> None:
+    assert env_email(f"smtp://mail.x.org:587?{said}")["EMAIL_USE_TLS"]
+
+
+@pytest.mark.parametrize("said", ["tls=on please", "tls", "tls=0", "ssl=1", "tls=1&tls=1"])
+def test_what_is_no_word_for_tls_is_refused_and_sends_nothing_in_the_clear(said: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="tls=1") as raised:
+        env_email(f"smtp://me:s3cret@mail.x.org:587?{said}")
+    assert "s3cret" not in str(raised.value)
+    assert not env_email("smtp://mail.x.org:587")["EMAIL_USE_TLS"]
+
+
 def test_wrong_receivers_are_found_at_start(settings: Settings) -> None:
     settings.ALERT_WEBHOOK_URL, settings.ALERT_EMAILS = "hooks.example.org/secret", ["ops"]
     found = [
