@@ -48,7 +48,7 @@ def _words(post_text: str) -> frozenset[str]:
 
 
 class Embeddings:
-    """Unit vectors of texts by one version, the newest kept."""
+    """Unit vectors of texts by one version; those that were asked for last are kept."""
 
     def __init__(self, version: ModelVersion) -> None:
         self.version_id = version.pk
@@ -68,6 +68,9 @@ class Embeddings:
         by_key = {digest(one): one for one in texts}
         with self._lock:
             fresh = [key for key in by_key if key not in self._kept]
+            # What is asked for now is not what makes room for the rest of it.
+            for key in by_key.keys() - set(fresh):
+                self._kept.move_to_end(key)
             if fresh:
                 rows = self._embedder.embed([by_key[key] for key in fresh])
                 rows /= np.linalg.norm(rows, axis=1, keepdims=True) + 1e-12

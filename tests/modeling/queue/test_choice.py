@@ -73,6 +73,20 @@ def test_questions_are_spread_over_what_the_champion_sees(
     assert {one.post.text for one in queue.draw(ann, scheme, count=2)} == {texts[0], texts[2]}
 
 
+def test_a_text_that_is_asked_for_again_makes_no_room_for_its_neighbours(
+    scheme: LabelScheme, champion: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(likeness, "KEPT", 3)
+    likeness.load(scheme.key, champion)
+    source = likeness.embeddings(scheme)
+    assert source is not None
+    source.of(["the food awful today", "the train awful today", "the song awful today"])
+    both = source.of(["the food awful today", "the city awful today"])
+    assert both.shape[0] == 2
+    assert len(source.known(["the food awful today", "the city awful today"])) == 2
+    assert source.known(["the train awful today"]) == []
+
+
 def test_the_embedder_is_loaded_aside(scheme: LabelScheme, champion: ModelVersion) -> None:
     assert likeness.embeddings(scheme) is None
     wait_until(lambda: scheme.key in likeness._loaded)
