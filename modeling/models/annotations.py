@@ -51,7 +51,7 @@ class Annotation(models.Model):
         null=True,
         blank=True,
         related_name="annotations",
-        help_text="Empty for imported labels.",
+        help_text="Empty for imported labels, and where the person is gone.",
     )
     origin = models.CharField(max_length=8, choices=Origin.choices, default=Origin.HUMAN)
     created_at = models.DateTimeField(default=timezone.now)
@@ -69,7 +69,8 @@ class Annotation(models.Model):
             ),
             models.UniqueConstraint(
                 fields=["post", "scheme"],
-                condition=Q(replaced_at__isnull=True, annotator__isnull=True),
+                # Not of those whose person is gone: several may have judged the post.
+                condition=Q(replaced_at__isnull=True, annotator__isnull=True, origin="import"),
                 name="annotation_one_import",
             ),
         ]

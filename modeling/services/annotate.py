@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from ingestion.models import Post
 from modeling.exceptions import ModelingError
-from modeling.models import Annotation, Assignment, Category, LabelScheme
+from modeling.models import Annotation, AnnotationQuerySet, Assignment, Category, LabelScheme
 
 # Who has thought longer than this was away from the desk.
 LONGEST_SECONDS = 3600.0
@@ -39,14 +39,13 @@ def annotate(
     """Record that `annotator` judges `post` as `category`; an earlier judgement becomes history.
 
     Judging the same again changes nothing and returns the annotation in force. Where the post was
-    handed to them, that is answered; `seconds` tells how long they thought.
+    handed to them, that is answered; `seconds` tells how long they thought. Without an annotator
+    it is what a file says (`origin` import): what people said who are gone stays.
     """
     now = timezone.now()
     # Locks the post, so that two clicks at once do not both find nothing to replace.
     Post.objects.select_for_update().only("pk").get(pk=post.pk)
-    current = Annotation.objects.current().filter(
-        post=post, scheme=category.scheme_id, annotator=annotator
-    )
+    current = _of(annotator, origin).current().filter(post=post, scheme=category.scheme_id)
     if annotator is not None:
         mine = _assignments(post, category.scheme_id, annotator)
         mine.exclude(status=Assignment.Status.DONE).update(
@@ -199,6 +198,13 @@ def _assignments(post: Post, scheme_id: int, annotator: User) -> models.QuerySet
     return Assignment.objects.filter(post=post, scheme=scheme_id, annotator=annotator)
 
 
+def _of(annotator: User | None, origin: str) -> AnnotationQuerySet:
+    """What is replaced by what they say now. People who are gone leave rows without an annotator,
+    as imports are: these are told apart by their origin."""
+    theirs = Annotation.objects.filter(annotator=annotator)
+    return theirs if annotator is not None else theirs.filter(origin=origin)
+
+
 def _answer(status: str, seconds: float | None) -> dict[str, object]:
     return {
         "status": status,
@@ -229,9 +235,7 @@ def annotate_many(
     now = timezone.now()
     ids = sorted(labels)
     list(Post.objects.filter(pk__in=ids).order_by("pk").select_for_update().values_list("pk"))
-    current = Annotation.objects.current().filter(
-        scheme=scheme, annotator=annotator, post_id__in=ids
-    )
+    current = _of(annotator, origin).current().filter(scheme=scheme, post_id__in=ids)
     standing = dict(current.values_list("post_id", "category__key"))
     changed = [pk for pk in ids if standing.get(pk) != labels[pk]]
     current.filter(post_id__in=changed).update(replaced_at=now)

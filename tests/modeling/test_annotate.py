@@ -6,6 +6,8 @@ from collections.abc import Callable
 import pytest
 from django.contrib.auth.models import User
 from django.db import IntegrityError, connections, transaction
+from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from ingestion.models import Post
@@ -61,6 +63,26 @@ def test_the_database_refuses_a_second_label_in_force(
             category=category("neutral"),
             annotator=admin_user,
         )
+
+
+def test_people_leave_and_what_they_said_stays(
+    post: Post, category: Callable[[str], Category], scheme: LabelScheme, admin_client: Client
+) -> None:
+    annotate_many(scheme, {post.pk: "neutral"})
+    for name, key in (("ann", "positive"), ("bob", "negative")):
+        person = User.objects.create_user(name)
+        annotate(post, category(key), annotator=person)
+        path = reverse("admin:auth_user_delete", args=[person.pk])
+        assert admin_client.post(path, {"post": "yes"}).status_code == 302
+        assert not User.objects.filter(pk=person.pk).exists()
+    in_force = Annotation.objects.current().values_list("category__key", "origin", "annotator")
+    left = {("positive", "human", None), ("negative", "human", None)}
+    assert set(in_force) == left | {("neutral", "import", None)}
+    # The next import takes the place of the last one alone.
+    assert annotate_many(scheme, {post.pk: "positive"}) == 1
+    assert set(in_force.all()) == left | {("positive", "import", None)}
+    annotate(post, category("negative"), origin=Annotation.Origin.IMPORT)
+    assert set(in_force.all()) == left | {("negative", "import", None)}
 
 
 @pytest.mark.django_db(transaction=True)

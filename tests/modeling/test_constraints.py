@@ -152,11 +152,15 @@ def test_two_imported_labels_of_a_post_cannot_both_be_in_force(scheme: LabelSche
     post = Post.objects.create(source="x", external_id="1", text="a", created_at=timezone.now())
     category = scheme.categories.get(key="neutral")
 
-    def make() -> Annotation:
-        return Annotation.objects.create(post=post, scheme=scheme, category=category)
+    def make(**fields: Any) -> Annotation:
+        values = {"post": post, "scheme": scheme, "category": category, "origin": "import"}
+        return Annotation.objects.create(**{**values, **fields})
 
     make()
     assert refused(make, "annotation_one_import")
+    # People who are gone, however many.
+    make(origin="human")
+    make(origin="human")
 
 
 def test_what_judged_posts_cannot_be_deleted(prediction: Callable[..., Prediction]) -> None:
