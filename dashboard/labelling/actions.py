@@ -10,7 +10,7 @@ from typing import Any
 from django.contrib.auth.models import User
 
 from ingestion.models import Post
-from modeling.models import Category, LabelScheme
+from modeling.models import Annotation, Category, LabelScheme
 from modeling.services.annotate import LONGEST_NOTE, annotate, flag, skip, take_up, undo
 
 MOST_ACTIONS = 50
@@ -28,13 +28,14 @@ class Malformed(Exception):
 @dataclass(frozen=True)
 class Action:
     """`category` is a key, of labels and what takes them back; `seconds` is how long it took;
-    `note` says what is wrong with a flagged post."""
+    `note` says what is wrong with a flagged post; `origin` is of the label that is taken back."""
 
     do: str
     post: int
     category: str = ""
     seconds: float | None = None
     note: str = ""
+    origin: str = Annotation.Origin.HUMAN
 
 
 def read_body(body: bytes) -> dict[str, Any]:
@@ -77,7 +78,10 @@ def _action(given: Any) -> Action:
     note = given.get("note") or ""
     if not isinstance(note, str) or len(note) > LONGEST_NOTE:
         raise Malformed(f"`note` must be a text of at most {LONGEST_NOTE} characters.")
-    return Action(given["do"], post, category or "", seconds, note)
+    origin = given.get("origin") or Annotation.Origin.HUMAN
+    if origin not in Annotation.Origin.values:
+        raise Malformed(f"`origin` must be one of {', '.join(Annotation.Origin.values)}.")
+    return Action(given["do"], post, category or "", seconds, note, origin)
 
 
 def _is_id(value: Any) -> bool:
@@ -115,7 +119,7 @@ def _perform(
         case "label":
             annotate(post, categories[action.category], annotator=annotator, seconds=action.seconds)
         case "undo":
-            undo(post, categories[action.category], annotator=annotator)
+            undo(post, categories[action.category], annotator=annotator, origin=action.origin)
         case "skip":
             skip(post, scheme, annotator=annotator, seconds=action.seconds)
         case "flag":

@@ -47,6 +47,7 @@ def history(annotations: Sequence[Annotation]) -> list[dict[str, Any]]:
             "is_blind": True,
             "suggestion": None,
             "category": one.category.key,
+            "origin": one.origin,
         }
         for one in annotations
     ]

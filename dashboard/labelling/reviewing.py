@@ -83,7 +83,7 @@ def settle(request: HttpRequest, annotator: User) -> HttpResponse:
     if category is None:
         unflag(post, scheme)
     elif "undo" in request.POST:
-        undo(post, category, annotator=annotator)
+        undo(post, category, annotator=annotator, origin=Annotation.Origin.REVIEW)
     else:
         annotate(post, category, annotator=annotator, origin=Annotation.Origin.REVIEW)
         unflag(post, scheme)

@@ -68,15 +68,22 @@ def annotate(
 
 
 @transaction.atomic
-def undo(post: Post, category: Category, *, annotator: User) -> bool:
+def undo(
+    post: Post,
+    category: Category,
+    *,
+    annotator: User,
+    origin: str = Annotation.Origin.HUMAN,
+) -> bool:
     """Take back that `annotator` judges `post` as `category`; False when that is not in force.
 
     What it replaced is in force again, as a new row: history says what stood at any moment. The
-    post is theirs to answer again. Safe to repeat.
+    post is theirs to answer again. Safe to repeat: a review that says what its person had said
+    before is told from that by its `origin`.
     """
     Post.objects.select_for_update().only("pk").get(pk=post.pk)
     mine = Annotation.objects.filter(post=post, scheme=category.scheme_id, annotator=annotator)
-    standing = mine.current().filter(category=category).first()
+    standing = mine.current().filter(category=category, origin=origin).first()
     if standing is None:
         return False
     before = mine.filter(replaced_at=standing.created_at).exclude(pk=standing.pk).first()

@@ -20,7 +20,7 @@ const state = {
   past: page.history.map((item) => ({ item, did: "label", category: item.category })),
   place: null,
   // The oldest first: what undo takes back.
-  done: page.history.map((item) => ({ item, do: "label", category: item.category })).reverse(),
+  done: page.history.map((item) => ({ item, do: "label", category: item.category, origin: item.origin })).reverse(),
   standing: page.standing,
   labelled: [],
   here: 0,
@@ -169,7 +169,8 @@ function undo() {
   const last = state.done.pop();
   if (!last) return say(gettext("There is nothing to undo."));
   const { item } = last;
-  outbox.add({ do: last.do === "label" ? "undo" : "take_up", post: item.post, id: item.id, category: last.category });
+  // What was said here is one's own label; only earlier visits' may be of a review.
+  outbox.add({ do: last.do === "label" ? "undo" : "take_up", post: item.post, id: item.id, category: last.category, origin: last.origin });
   if (last.do === "label") {
     state.here = Math.max(0, state.here - 1);
     state.labelled.pop();

@@ -179,6 +179,24 @@ def test_an_answer_that_is_sent_twice_counts_once(desk: Client) -> None:
     assert Annotation.objects.current().get().category.key == "positive"
 
 
+def test_a_review_of_an_earlier_visit_is_undone_once(
+    desk: Client, ann: User, scheme: LabelScheme
+) -> None:
+    post, positive = judged("one"), scheme.categories.get(key="positive")
+    annotate(post, positive, annotator=ann)
+    settled = {"post": post.pk, "category": "positive"}
+    desk.post("/label/review/settle/", settled)
+    page = desk.get("/label/").content.decode()
+    (earlier,) = json.loads(page.split('id="page-data"')[1].split(">")[1].split("<")[0])["history"]
+    for _ in range(2):
+        act(desk, do="undo", **settled, origin=earlier["origin"])
+    assert Annotation.objects.current().get().origin == Annotation.Origin.HUMAN
+    desk.post("/label/review/settle/", settled)
+    for _ in range(2):
+        desk.post("/label/review/settle/", {**settled, "undo": "1"})
+    assert Annotation.objects.current().get().origin == Annotation.Origin.HUMAN
+
+
 def test_what_cannot_be_saved_is_said_and_the_rest_is_saved(desk: Client) -> None:
     gone, post = judged("one"), judged("two")
     Post.objects.filter(pk=gone.pk).update(deleted_at=timezone.now(), text="")
@@ -204,6 +222,7 @@ def test_what_cannot_be_saved_is_said_and_the_rest_is_saved(desk: Client) -> Non
         {"actions": [{"do": "label", "post": True, "category": "positive"}]},
         {"actions": [{"do": "label", "post": 2**70, "category": "positive"}]},
         {"actions": [{"do": "label", "post": 1, "category": None}]},
+        {"actions": [{"do": "undo", "post": 1, "category": "positive", "origin": ["review"]}]},
         {"actions": [{"do": "skip", "post": 1, "seconds": "long"}]},
         {"actions": [{"do": "flag", "post": 1, "note": ["spam"]}]},
         {"actions": [{"do": "flag", "post": 1, "note": "x" * 201}]},

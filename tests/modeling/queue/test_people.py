@@ -192,6 +192,22 @@ def test_undoing_a_changed_mind_brings_the_first_label_back(
     assert not Annotation.objects.current().exists()
 
 
+def test_undoing_a_review_twice_leaves_what_its_person_had_said_before(
+    scheme: LabelScheme, judged: Maker, ann: User, positive: Category
+) -> None:
+    post, review = judged("the only one"), Annotation.Origin.REVIEW
+    annotate(post, positive, annotator=ann)
+    annotate(post, positive, annotator=ann, origin=review)
+    # What is meant is not in force: it was replaced by the review.
+    assert not undo(post, positive, annotator=ann)
+    assert undo(post, positive, annotator=ann, origin=review)
+    assert not undo(post, positive, annotator=ann, origin=review)
+    left = Annotation.objects.current().get()
+    assert (left.category, left.origin) == (positive, Annotation.Origin.HUMAN)
+    assert undo(post, positive, annotator=ann)
+    assert not Annotation.objects.current().exists()
+
+
 def test_a_skipped_post_goes_to_others_only(
     scheme: LabelScheme, judged: Maker, ann: User, bob: User
 ) -> None:
