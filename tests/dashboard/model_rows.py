@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from modeling.ml import plots
 from modeling.ml.evaluation import evaluate
-from modeling.ml.reference import build
+from modeling.ml.reference import build, make_sample
 from modeling.ml.slices import slices
 from modeling.models import LabelScheme, ModelVersion, Prediction, QualityReport, TrainingRun
 from tests.conftest import LABELS, obvious_posts
@@ -31,7 +31,7 @@ def judged_fields(share_right: float = 0.9, seed: int = 0) -> dict[str, Any]:
     bins = [asdict(item) for item in plots.reliability(truth, probabilities)]
     return {
         "metrics": {"test": judged.as_dict(), "validation": {}, "calibration": bins},
-        "reference": build(texts, probabilities, LABELS),
+        "reference": build(make_sample(texts, probabilities), LABELS),
         "parameters": {"epochs": 8, "data": "180 texts (180 annotated)"},
         "train_size": 140,
         "test_size": len(truth),
