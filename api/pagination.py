@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from django.core.exceptions import ValidationError as BadValue
@@ -81,7 +82,11 @@ class NewestFirst(CursorPagination):
             value, pk, is_backward = json.loads(raw)
             if type(pk) is not int or abs(pk) > LARGEST_ID or "\x00" in str(value):
                 raise ValueError("no position")
-            return Position(field.to_python(value), pk, bool(is_backward))
+            value = field.to_python(value)
+            if isinstance(value, datetime):
+                # Raises OverflowError for a moment that no database holds.
+                value = value.astimezone(UTC)
+            return Position(value, pk, bool(is_backward))
         except (ValueError, TypeError, OverflowError, RecursionError, BadValue) as error:
             raise ValidationError(
                 {"cursor": "Not a cursor of this list: follow `next` and `previous`."}

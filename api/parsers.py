@@ -79,4 +79,11 @@ def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ParseError("The body names a key twice.")
+    if not all(map(_is_text, result)):
+        raise ParseError("The body has a key that holds half of a character (a lone surrogate).")
     return result
+
+
+def _is_text(key: str) -> bool:
+    """Whether an answer may name it: halves of a surrogate pair have no UTF-8."""
+    return key.isascii() or not any("\ud800" <= character <= "\udfff" for character in key)

@@ -8,7 +8,6 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
-from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, viewsets
 from rest_framework.decorators import action
@@ -20,6 +19,7 @@ from rest_framework.serializers import BaseSerializer
 
 from api import filters, serializers
 from api.exports import CHUNK, EXPORTS, Export, attachment
+from api.filtering import StrictFilters
 from api.pagination import NewestFirst
 from api.permissions import IsSignedIn, MayWrite, Scope
 from ingestion.models import Alert, Post
@@ -42,7 +42,7 @@ class Listed(mixins.ListModelMixin, viewsets.GenericViewSet):
     """A list with filters, an order and cursor paging; as CSV or NDJSON it is streamed whole."""
 
     pagination_class = NewestFirst
-    filter_backends = [DjangoFilterBackend, filters.OneOrder]
+    filter_backends = [StrictFilters, filters.OneOrder]
     # Columns without NULL alone: paging compares them.
     ordering_fields: Sequence[str] = ("id",)
 

@@ -180,7 +180,7 @@ class PredictionSerializer(serializers.ModelSerializer):
         ]
 
 
-class AnnotationSerializer(serializers.ModelSerializer):
+class AnnotationSerializer(StrictSerializer, serializers.ModelSerializer):
     category = serializers.CharField(source="category.key")
     post = serializers.PrimaryKeyRelatedField(queryset=Post.objects.visible())
     annotator = serializers.CharField(source="annotator.username", read_only=True, default=None)

@@ -15,7 +15,7 @@ from ingestion.selectors import stream_counters
 from ingestion.services.trial import EXAMPLES
 
 
-class StreamSerializer(serializers.ModelSerializer):
+class StreamSerializer(StrictSerializer, serializers.ModelSerializer):
     """A stream with its live counters: those of the context, which a list has counted at once."""
 
     posts_today = serializers.IntegerField(read_only=True)

@@ -22,6 +22,7 @@ REFUSED = {
     "overlong encoding": b'{"text": "\xc0\xaf"}',
     "UTF-16": '{"text": "a"}'.encode("utf-16"),
     "lone surrogate": b'{"text": "\\ud83d"}',
+    "lone surrogate in a name": b'{"text": "a", "\\ud83d": 1}',
     "surrogates swapped": b'{"texts": ["a", "\\ude00\\ud83d"]}',
     "100,000 emoji": json.dumps({"text": "😀" * 100_000}, ensure_ascii=False).encode(),
     "1,001 texts": json.dumps({"texts": ["a"] * 1_001}).encode(),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -16,6 +17,7 @@ from ingestion.models import Alert, Post, Stream
 from modeling.models import Annotation, Category, ModelVersion
 from modeling.services import classify
 from modeling.services.annotate import annotate
+from tests.verdicts import refusal
 
 pytestmark = pytest.mark.django_db
 JSON = "application/json"
@@ -77,6 +79,39 @@ def test_a_wrong_filter_is_refused(client: Client, posts: list[Post], query: str
     answer = client.get(f"/api/v1/posts/?{query}")
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["field"] == query.split("=")[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("posts/?lang=en", "lang: Unknown parameter; known are"),
+        ("posts/?catgory=negative&format=csv", "catgory: Unknown parameter"),
+        ("annotations/?is_current=yes", "is_current: Write true or false."),
+        ("posts/?since=0001-01-01T00:00:00%2B14:00", "since: Write a year from 1900"),
+        ("promotions/?at=9999-12-31T23:59:59-14:00", "at: Write a year from 1900"),
+        ("posts/?ordering=created_at&cursor={}", "cursor: Not a cursor"),
+    ],
+)
+def test_what_a_list_does_not_understand_is_told(
+    client: Client, posts: list[Post], path: str, said: str
+) -> None:
+    beyond = json.dumps(["0001-01-01T00:00:00+14:00", 1, 0]).encode()
+    answer = client.get(f"/api/v1/{path.format(urlsafe_b64encode(beyond).decode())}")
+    assert answer.status_code == 400, answer.content
+    errors = answer.json()["errors"]
+    assert said in "; ".join(f"{error['field']}: {error['detail']}" for error in errors)
+
+
+def test_fields_that_nothing_knows_are_refused(client: Client, admin_user: User) -> None:
+    client.force_login(admin_user)
+    for path, body in (
+        ("streams", {"name": "a", "source": "file", "is_actve": False}),
+        ("annotations", {"post": 1, "category": "positive", "scheme": "topic"}),
+    ):
+        answer = client.post(f"/api/v1/{path}/", json.dumps(body), "application/json")
+        assert answer.status_code == 400, answer.content
+        assert "Unknown field" in answer.content.decode()
+    assert not Stream.objects.exists()
 
 
 def test_a_deleted_post_is_hidden_with_its_predictions(client: Client, posts: list[Post]) -> None:
@@ -162,7 +197,7 @@ def test_a_version_is_promoted_and_rolled_back_and_the_ledger_tells(
 def test_what_the_gate_refuses_is_a_conflict_with_its_reason(
     client: Client, champion: ModelVersion, make_version: Callable[..., ModelVersion]
 ) -> None:
-    gate = {"passed": False, "reason": "macro recall 0.4 against 0.9", "champion": 1}
+    gate = refusal(champion.scheme, "macro recall 0.4 against 0.9")
     digests = {name: d for name, d in champion.artifact_digests.items() if "json" not in name}
     path = f"/api/v1/models/{make_version(2, gate=gate, artifact_digests=digests).pk}/promote/"
     answer = client.post(path, content_type=JSON)
@@ -173,6 +208,19 @@ def test_what_the_gate_refuses_is_a_conflict_with_its_reason(
     assert client.post(path, body, content_type=JSON).json()["stage"] == "champion"
     answer = client.post("/api/v1/models/rollback/", {"scheme": "none"}, content_type=JSON)
     assert answer.status_code == 400
+
+
+def test_a_damaged_champion_is_a_conflict_that_an_override_ends(
+    client: Client, make_version: Callable[..., ModelVersion]
+) -> None:
+    make_version(1, stage="champion", artifact_digests={"model.onnx": "0" * 64})
+    path = f"/api/v1/models/{make_version(2).pk}/promote/"
+    answer = client.post(path, content_type=JSON)
+    detail = answer.json()["detail"]
+    assert answer.status_code == 409 and "files of version 1 are damaged" in detail
+    assert "model.onnx is not the file" in detail and "override with a reason" in detail
+    body = {"override": True, "reason": "the disk died"}
+    assert client.post(path, body, content_type=JSON).json()["stage"] == "champion"
 
 
 def test_streams_are_made_changed_and_deleted(client: Client) -> None:
