@@ -35,3 +35,7 @@ class RegistryError(ModelingError):
 
 class GateRefused(ModelingError):
     """The gate says that a version is not good enough to serve; a person may override it."""
+
+
+class ChampionDamaged(GateRefused):
+    """The champion's files are damaged: nothing can be held against it, nor pass for that."""

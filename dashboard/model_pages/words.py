@@ -45,6 +45,7 @@ CHECKS = {
     "slices": pgettext_lazy("check", "slices"),
     "int8": pgettext_lazy("check", "int8"),
     "latency": pgettext_lazy("check", "latency"),
+    "categories": pgettext_lazy("check", "categories"),
     "unseen posts": pgettext_lazy("check", "unseen posts"),
 }
 DIMENSIONS = {

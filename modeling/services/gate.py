@@ -12,7 +12,11 @@ Both are judged on the same held-out posts, and four checks must hold:
   move macro recall by eleven points.
 - *int8*: what serves in int8 agrees with its float form on 99 % of the posts, or costs less than
   0.3 points of macro recall.
-- *latency*: single texts take at most 1.5 times as long as the champion's.
+- *latency*: single texts take at most 1.5 times as long as the champion's. On a machine too busy to
+  compare closely, the slower of the champion's two timings counts; within that it is not judged.
+- *categories*: each category has held-out posts; what has none could be never given unnoticed.
+
+A first version has no champion to be held against: its int8 form alone is judged, by its own float.
 
 A version learned from a post of the test set would be flattered by it: such posts are left out of
 the comparison, and counted.
@@ -21,9 +25,9 @@ the comparison, and counted.
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -32,15 +36,16 @@ from django.utils import timezone
 from numpy.typing import NDArray
 
 from modeling import registry, serving
-from modeling.exceptions import NotEnoughData
+from modeling.exceptions import ChampionDamaged
 from modeling.ml import bootstrap
 from modeling.ml.arguments import Labelled
 from modeling.ml.artifact import ArtifactError
 from modeling.ml.classifier import SentimentClassifier
 from modeling.ml.evaluation import Evaluation, SliceScores, evaluate, figures
-from modeling.ml.slices import Origin, Slice, slices
-from modeling.models import ModelVersion, TrainingPost, TrainingRun
-from modeling.services.dataset import Dataset, gather
+from modeling.ml.slices import Origin
+from modeling.models import ModelVersion
+from modeling.services import held_out
+from modeling.services.dataset import Dataset
 
 # One-sided level of the test on macro recall.
 LEVEL = 0.05
@@ -52,6 +57,7 @@ INT8_COST = 0.003
 LATENCY_RATIO = 1.5
 # The champion is timed twice: where it differs from itself by more, timings say nothing.
 LATENCY_NOISE = 0.2
+LATENCY_ROUNDS = 3
 LATENCY_TEXTS = 40
 WARM_UP_TEXTS = 5
 # How many standard errors a fall must have to be found in 80 % of test sets: 1.645 + 0.842.
@@ -75,7 +81,8 @@ class Check:
 class Verdict:
     """Whether a candidate may serve, why, and the figures behind it.
 
-    `champion` is the version number of what it was held against, None for the first one.
+    `champion` is the version number of what it was held against, None for the first one;
+    `test_set` is the digest of the posts that both were judged on.
     """
 
     passed: bool
@@ -87,6 +94,7 @@ class Verdict:
     slices: list[dict[str, Any]] = field(default_factory=list)
     candidate: int | None = None
     champion: int | None = None
+    test_set: str = ""
     judged_at: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -100,25 +108,27 @@ def judge_version(
     *,
     keep: bool = True,
 ) -> Verdict:
-    """Hold a version against the champion, on the scheme's test set unless `dataset` is given.
+    """Hold a version against the champion, on what is held out now unless `dataset` is given.
 
     The verdict is kept on the version's row, unless `keep` is off.
-    Raises ArtifactError or RegistryError when either cannot be loaded, NotEnoughData.
+    Raises ArtifactError or RegistryError when it cannot be loaded, ChampionDamaged when the
+    champion's files are no good, NotEnoughData.
     """
-    dataset = dataset or gather(version.scheme)
+    dataset = dataset or held_out.now(version)
     versions = [version] if champion is None else [version, champion]
     verdict = judge(
         dataset,
         serving.load(version),
-        None if champion is None else serving.load(champion),
+        None if champion is None else _load_champion(champion),
         float_form=lambda: _in_float(version),
-        learned=_learned(dataset, versions),
-        unknown=_not_looked_up(dataset, versions),
+        learned=held_out.learned(dataset, versions),
+        unknown=held_out.not_looked_up(dataset, versions),
     )
     verdict = replace(
         verdict,
         candidate=version.version,
         champion=None if champion is None else champion.version,
+        test_set=held_out.digest(dataset),
         judged_at=timezone.now().isoformat(timespec="seconds"),
     )
     if keep:
@@ -127,10 +137,30 @@ def judge_version(
     return verdict
 
 
+def stands(verdict: Mapping[str, Any], champion: ModelVersion | None, dataset: Dataset) -> bool:
+    """Whether a kept verdict is of this very champion, on these very posts."""
+    against = None if champion is None else champion.version
+    return (
+        bool(verdict)
+        and verdict.get("champion") == against
+        and verdict.get("test_set") == held_out.digest(dataset)
+    )
+
+
 def test_only(labels: tuple[str, ...], test: Labelled, meta: tuple[Origin, ...] = ()) -> Dataset:
     """A data set to judge on and nothing else: what a file holds."""
     nothing = Labelled([], [])
     return Dataset(labels, nothing, nothing, test, digest="", meta=meta)
+
+
+def _load_champion(champion: ModelVersion) -> SentimentClassifier:
+    try:
+        return serving.load(champion)
+    except ArtifactError as error:
+        raise ChampionDamaged(
+            f"the files of version {champion.version} are damaged, so that no version can be held "
+            f"against it: {error}; an override with a reason promotes without the comparison"
+        ) from error
 
 
 def _in_float(version: ModelVersion) -> SentimentClassifier:
@@ -148,21 +178,24 @@ def judge(
     learned: Iterable[int] = (),
     unknown: str = "",
 ) -> Verdict:
-    """Hold both against the same held-out posts. Without a champion every candidate passes.
+    """Hold both against the same held-out posts. Without a champion only int8 can fail.
 
     `float_form` loads the candidate in float; `learned` are places in the test set that either has
     learned from, `unknown` says what could not be looked up. Raises NotEnoughData when nothing is
     left to judge on.
     """
     left_out = frozenset(learned)
-    test, parts = _held_out(dataset, left_out)
+    test, parts = held_out.without(dataset, left_out)
     mine = probabilities(candidate, test, dataset.labels)
     ours = evaluate(test.labels, mine, dataset.labels, parts)
     hygiene = _hygiene(len(left_out), ours.size, unknown)
     int8 = _int8(candidate, float_form, dataset, test, mine)
+    categories = _categories(ours)
     if champion is None:
-        note = replace(int8, passed=None)
-        return _verdict([hygiene, note], "the first version", {"candidate": ours})
+        # Without any model no post is judged at all: what is missing is said, and refuses nothing.
+        note = replace(categories, passed=categories.passed or None)
+        reason = int8.sentence if int8.passed is False else "the first version"
+        return _verdict([int8, note, hygiene], reason, {"candidate": ours})
     others = probabilities(champion, test, dataset.labels)
     theirs = evaluate(test.labels, others, dataset.labels, parts)
     truth = np.asarray(test.labels, dtype=np.intp)
@@ -171,6 +204,7 @@ def judge(
         _slices(ours, theirs),
         int8,
         _latency(candidate, champion, test.texts),
+        categories,
         hygiene,
     ]
     failed = [check for check in checks if check.passed is False]
@@ -188,40 +222,6 @@ def _verdict(checks: list[Check], reason: str, judged: dict[str, Evaluation]) ->
         checks=checks,
         slices=_slice_rows(judged["candidate"], judged.get("champion")),
     )
-
-
-def _learned(dataset: Dataset, versions: Sequence[ModelVersion]) -> list[int]:
-    """Places in the test set of texts whose posts one of the versions was trained or tuned on."""
-    places = {pk: place for place, origin in enumerate(dataset.meta) for pk in origin.posts}
-    rows = TrainingPost.objects.filter(version__in=versions).exclude(split=TrainingPost.Split.TEST)
-    return sorted({places[pk] for pk in rows.values_list("post_id", flat=True) if pk in places})
-
-
-def _not_looked_up(dataset: Dataset, versions: Sequence[ModelVersion]) -> str:
-    """What the database cannot tell of texts that a version may have learned from."""
-    runs = TrainingRun.objects.filter(version__in=versions).select_related("version")
-    said = [
-        f"version {run.version.version} learned from a file too, of which only the split by hash "
-        "keeps the held-out posts apart"
-        for run in runs
-        if run.version is not None and run.options.get("data")
-    ]
-    if not dataset.digest:
-        said.append("a file's texts are not looked up among those learned from")
-    return "; ".join(said)
-
-
-def _held_out(dataset: Dataset, left_out: frozenset[int]) -> tuple[Labelled, list[Slice]]:
-    """The test set without the places in `left_out`, and its slices."""
-    kept = [place for place in range(len(dataset.test)) if place not in left_out]
-    if not kept:
-        raise NotEnoughData("no held-out post is left to judge on: label more posts")
-    test = Labelled(
-        [dataset.test.texts[place] for place in kept],
-        [dataset.test.labels[place] for place in kept],
-    )
-    origins = [dataset.meta[place] for place in kept] if dataset.meta else []
-    return test, slices(test.texts, origins)
 
 
 def probabilities(
@@ -295,11 +295,13 @@ def _int8(
         said = f"it serves in float ({candidate.backend_name})"
         return Check("int8", None, None, INT8_AGREEMENT, said)
     if float_form is None:
-        return Check("int8", None, None, INT8_AGREEMENT, "no float form was given")
+        said = "not judged: no float form was given"
+        return Check("int8", None, None, INT8_AGREEMENT, said)
     try:
         exact = float_form()
     except ArtifactError as error:
-        return Check("int8", None, None, INT8_AGREEMENT, f"skipped: {error}")
+        said = f"not judged: there is no float form to hold it against: {error}"
+        return Check("int8", None, None, INT8_AGREEMENT, said)
     theirs = probabilities(exact, test, dataset.labels)
     others = dataset.validation
     same = np.concatenate(
@@ -322,31 +324,75 @@ def _int8(
     return Check("int8", passed, round(agreement, 4), INT8_AGREEMENT, said)
 
 
+@dataclass(frozen=True)
+class _Timing:
+    """Medians of single texts in seconds: the champion's before and after each of ours."""
+
+    before: float
+    ours: float
+    after: float
+    theirs: float
+
+    @property
+    def noise(self) -> float:
+        """By what share the champion differs from itself."""
+        return max(self.before, self.after) / min(self.before, self.after) - 1
+
+
 def _latency(
     candidate: SentimentClassifier, champion: SentimentClassifier, texts: Sequence[str]
 ) -> Check:
-    """Medians of single texts, each model in turn on each text; the champion twice."""
+    """Measured again while the machine is too busy to compare; the calmest round counts.
+
+    Where none is calm, a candidate fails by the slower of the champion's medians; one that does not
+    is not judged.
+    """
+    rounds: list[_Timing] = []
+    while len(rounds) < LATENCY_ROUNDS and (not rounds or rounds[-1].noise > LATENCY_NOISE):
+        rounds.append(_timing(candidate, champion, texts))
+    calmest = min(rounds, key=lambda timing: timing.noise)
+    is_calm = calmest.noise <= LATENCY_NOISE
+    theirs = calmest.theirs if is_calm else max(calmest.before, calmest.after)
+    ratio = calmest.ours / theirs
+    said = f"{1000 * calmest.ours:.1f} ms a text against {1000 * theirs:.1f} ms ({ratio:.2f} times)"
+    passed: bool | None = ratio <= LATENCY_RATIO
+    if not is_calm:
+        said += (
+            f"; the champion took {1000 * calmest.before:.1f} ms and {1000 * calmest.after:.1f} ms "
+            f"for the same texts, {len(rounds)} times measured: the machine is busy"
+        )
+        # A busy machine must not stand in the way of a candidate that shows no fault on it.
+        if passed:
+            passed, said = None, f"not judged: {said}"
+    return Check("latency", passed, round(ratio, 3), LATENCY_RATIO, said)
+
+
+def _timing(
+    candidate: SentimentClassifier, champion: SentimentClassifier, texts: Sequence[str]
+) -> _Timing:
+    """Each model in turn on each text; the champion twice."""
     chosen = [texts[place % len(texts)] for place in range(WARM_UP_TEXTS + LATENCY_TEXTS)]
     seconds = np.array(
         [[_timed(model, text) for model in (champion, candidate, champion)] for text in chosen]
     )[WARM_UP_TEXTS:]
     before, ours, after = (float(median) for median in np.median(seconds, axis=0))
-    theirs = float(np.median(seconds[:, [0, 2]]))
-    if max(before, after) > (1 + LATENCY_NOISE) * min(before, after):
-        said = (
-            f"skipped: the champion took {1000 * before:.1f} ms and {1000 * after:.1f} ms a text "
-            "for the same texts; the machine is too busy to compare"
-        )
-        return Check("latency", None, None, LATENCY_RATIO, said)
-    ratio = ours / theirs
-    said = f"{1000 * ours:.1f} ms a text against {1000 * theirs:.1f} ms ({ratio:.2f} times)"
-    return Check("latency", ratio <= LATENCY_RATIO, round(ratio, 3), LATENCY_RATIO, said)
+    return _Timing(before, ours, after, theirs=float(np.median(seconds[:, [0, 2]])))
 
 
 def _timed(classifier: SentimentClassifier, text: str) -> float:
-    started = time.perf_counter()
+    started = perf_counter()
     classifier.predict_proba([text])
-    return time.perf_counter() - started
+    return perf_counter() - started
+
+
+def _categories(ours: Evaluation) -> Check:
+    """Means leave a category without posts out: a model that never gives it would lose nothing."""
+    without = [label for label, scores in ours.per_class.items() if not scores.support]
+    fewest = min(scores.support for scores in ours.per_class.values())
+    said = f"each category has held-out posts, the scarcest {fewest}"
+    if without:
+        said = f"nothing to judge {', '.join(without)} on: label more posts of it"
+    return Check("categories", not without, len(without), 0, said)
 
 
 def _hygiene(left_out: int, kept: int, unknown: str) -> Check:

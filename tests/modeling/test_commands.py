@@ -85,9 +85,15 @@ def test_evaluate_against_another_version_asks_the_gate(
 ) -> None:
     make_version(2)
     data = ("--data", str(labelled_file))
+    said = StringIO()
+    with pytest.raises(CommandError, match="the gate would refuse it"):
+        call_command("evaluate", "2", "--against", "champion", *data, stdout=said)
+    assert "FAIL  categories: nothing to judge neutral on: label more posts" in said.getvalue()
+    with labelled_file.open("a") as file:
+        file.write("the train opens today,neutral\n")
     out = run("evaluate", "2", "--against", "champion", *data)
     assert out.startswith("version 2 passes, held against version 1")
-    assert "pass  macro recall: macro recall 1.000 against 1.000 on 2 held-out posts" in out
+    assert "pass  macro recall: macro recall 1.000 against 1.000 on 3 held-out posts" in out
     row = json.loads(run("evaluate", "2", "--against", "1", "--json", *data))
     assert row["passed"] is True and row["champion"] == 1
     # Only what was judged on the held-out posts is kept.
@@ -132,6 +138,19 @@ def test_promote_and_rollback(
     assert latest.reason == "rollback from version 2: complaints"
     assert exit_code("promote", "2", "--override-gate") == 1
     assert exit_code("promote", "7") == 2
+
+
+def test_promote_beside_a_damaged_champion_says_how(
+    make_version: Callable[..., ModelVersion],
+) -> None:
+    make_version(1, stage="champion", artifact_digests={"model.onnx": "0" * 64})
+    make_version(2)
+    said = r"version 1 are damaged.*model\.onnx.*\(--override-gate --reason WHY promotes it\)"
+    with pytest.raises(CommandError, match=said):
+        run("promote", "2")
+    assert "version 2 is the champion now" in run(
+        "promote", "2", "--override-gate", "--reason", "the disk died"
+    )
 
 
 def test_labels_go_out_and_come_in_again(

@@ -1,19 +1,21 @@
 """The gate, on really trained models: what it lets through, what it refuses, and what it says."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, cycle, repeat
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from modeling.exceptions import ChampionDamaged
 from modeling.ml import artifact
-from modeling.ml.arguments import Labelled, TrainingArguments
+from modeling.ml.arguments import Labelled
+from modeling.ml.artifact import ArtifactError
 from modeling.ml.classifier import SentimentClassifier
 from modeling.ml.evaluation import evaluate
-from modeling.ml.export import export_onnx
 from modeling.ml.slices import Origin, slices
-from modeling.ml.training import fine_tune
 from modeling.models import LabelScheme, ModelVersion, TrainingPost, TrainingRun
 from modeling.services import gate
 from modeling.services.dataset import Dataset, gather
@@ -21,21 +23,6 @@ from modeling.services.gate import Check, Verdict, judge
 from tests.conftest import LABELS, obvious_posts
 
 Versions = Callable[..., ModelVersion]
-
-
-@pytest.fixture(scope="session")
-def shuffled_model(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Trained as `tiny_model` is, on the same posts with shuffled labels."""
-    folder = tmp_path_factory.mktemp("shuffled-model")
-    texts, labels = obvious_posts()
-    Random(1).shuffle(labels)
-    data = Labelled(texts, labels)
-    arguments = TrainingArguments(
-        base_model=str(tiny_base), max_length=32, batch_size=16, learning_rate=3e-3, epochs=1
-    )
-    fine_tune(data, Labelled(texts[:60], labels[:60]), LABELS, arguments, folder)
-    export_onnx(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -126,21 +113,106 @@ def test_int8_that_differs_from_float_and_costs_is_refused(
     assert checks(judge(dataset, exact, exact))["int8"].sentence == "it serves in float (onnx)"
 
 
-class Slow(SentimentClassifier):
-    """A model that takes its time."""
+def test_a_first_version_is_held_against_its_own_float(
+    classifier: SentimentClassifier, shuffled_model: Path, tiny_model: Path, dataset: Dataset
+) -> None:
+    def exact() -> SentimentClassifier:
+        return SentimentClassifier(tiny_model, "onnx", threads=1)
 
-    def predict_proba(self, texts, batch_size=32):  # type: ignore[no-untyped-def]
-        for _ in range(5):
-            super().predict_proba(texts, batch_size)
+    sound = judge(dataset, classifier, None, float_form=exact)
+    assert sound.passed and sound.reason == "the first version"
+    assert checks(sound)["int8"].passed is True
+    ruined = SentimentClassifier(shuffled_model, threads=1)
+    verdict = judge(dataset, ruined, None, float_form=exact)
+    assert not verdict.passed and verdict.reason.startswith("int8 agrees with float on")
+
+
+def test_a_float_form_that_is_missing_is_told(
+    classifier: SentimentClassifier, tmp_path: Path, tiny_model: Path, dataset: Dataset
+) -> None:
+    folder = shutil.copytree(tiny_model, tmp_path / "int8 only")
+    (folder / "model.onnx").unlink()
+    check = checks(
+        judge(dataset, classifier, None, float_form=lambda: SentimentClassifier(folder, "onnx", 1))
+    )["int8"]
+    assert check.passed is None
+    assert check.sentence.startswith("not judged: there is no float form")
+    assert "model.onnx is missing" in check.sentence
+
+
+def test_a_category_without_held_out_posts_is_not_passed_over(
+    classifier: SentimentClassifier, dataset: Dataset
+) -> None:
+    kept = [place for place, label in enumerate(dataset.test.labels) if LABELS[label] != "neutral"]
+    texts, labels = dataset.test.texts, dataset.test.labels
+    poor = gate.test_only(LABELS, Labelled([texts[i] for i in kept], [labels[i] for i in kept]))
+    verdict = judge(poor, classifier, classifier)
+    assert checks(verdict)["macro recall"].passed
+    assert not verdict.passed
+    assert verdict.reason == "nothing to judge neutral on: label more posts of it"
+    first = judge(poor, classifier, None)
+    assert first.passed and checks(first)["categories"].passed is None
+    assert checks(judge(dataset, classifier, classifier))["categories"].passed is True
+
+
+class Paced(SentimentClassifier):
+    """Takes so many milliseconds a call, in turn, of a clock that only it moves."""
+
+    clock: list[float]
+    pace: Iterator[float]
+
+    def predict_proba(self, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float64]:
+        self.clock[0] += next(self.pace) / 1000
         return super().predict_proba(texts, batch_size)
 
 
-def test_a_candidate_several_times_as_slow_is_not_let_through(
-    classifier: SentimentClassifier, tiny_model: Path, dataset: Dataset
+BUSY = [10.0, 14.0]
+A_ROUND = gate.WARM_UP_TEXTS + gate.LATENCY_TEXTS
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "passed", "words"),
+    [
+        (repeat(10.0), 14.9, True, "14.9 ms a text against 10.0 ms (1.49 times)"),
+        (repeat(10.0), 15.1, False, "(1.51 times)"),
+        (cycle(BUSY), 30.0, False, "3 times measured: the machine is busy"),
+        (cycle(BUSY), 20.9, None, "not judged: 20.9 ms a text against 14.0 ms (1.49 times)"),
+        # Busy at first, calm when it is measured again.
+        (chain(BUSY * A_ROUND, repeat(10.0)), 14.9, True, "against 10.0 ms (1.49 times)"),
+        (chain(BUSY * A_ROUND, repeat(10.0)), 16.0, False, "against 10.0 ms (1.60 times)"),
+    ],
+)
+def test_how_long_a_text_may_take(
+    tiny_model: Path,
+    dataset: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    theirs: Iterator[float],
+    ours: float,
+    passed: bool | None,
+    words: str,
 ) -> None:
-    check = gate._latency(Slow(tiny_model, threads=1), classifier, dataset.test.texts)
-    # On a machine too busy to compare it says so instead.
-    assert check.passed is False or check.sentence.startswith("skipped")
+    clock = [0.0]
+    monkeypatch.setattr(gate, "perf_counter", lambda: clock[0])
+    candidate, champion = Paced(tiny_model, threads=1), Paced(tiny_model, threads=1)
+    candidate.clock = champion.clock = clock
+    candidate.pace, champion.pace = repeat(ours), theirs
+    check = gate._latency(candidate, champion, dataset.test.texts)
+    assert check.passed is passed, check.sentence
+    assert words in check.sentence
+
+
+@pytest.mark.django_db
+def test_a_champion_of_damaged_files_is_told_from_a_candidate_that_is_worse(
+    labelled: LabelScheme, make_version: Versions
+) -> None:
+    champion = make_version(1, scheme=labelled, artifact_digests={"model.onnx": "0" * 64})
+    candidate = make_version(2, scheme=labelled)
+    said = r"version 1 are damaged.*model\.onnx is not the file.*override with a reason"
+    with pytest.raises(ChampionDamaged, match=said):
+        gate.judge_version(candidate, champion)
+    # A candidate's own damage is no champion's.
+    with pytest.raises(ArtifactError):
+        gate.judge_version(champion, candidate)
 
 
 @pytest.mark.django_db
@@ -165,8 +237,9 @@ def test_the_verdict_is_kept_and_leaves_out_what_a_version_has_learned_from(
     assert unseen.value == 1 and "version 2 learned from a file too" in unseen.sentence
     candidate.refresh_from_db()
     assert candidate.gate["champion"] == 1 and candidate.gate["candidate"] == 2
+    assert gate.stands(candidate.gate, champion, dataset)
     assert {check["name"] for check in candidate.gate["checks"]} == {
-        *("macro recall", "slices", "int8", "latency", "unseen posts")
+        *("macro recall", "slices", "int8", "latency", "categories", "unseen posts")
     }
     assert all(check["sentence"] for check in candidate.gate["checks"])
 

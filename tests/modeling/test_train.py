@@ -12,9 +12,8 @@ from django.core.management import CommandError, call_command
 from pytest_django.fixtures import Settings
 
 from modeling import serving
-from modeling.exceptions import NotEnoughData, TrainingInProgress
+from modeling.exceptions import ChampionDamaged, NotEnoughData, TrainingInProgress
 from modeling.ml import text
-from modeling.ml.artifact import ArtifactError
 from modeling.ml.classifier import SentimentClassifier
 from modeling.models import Annotation, LabelScheme, ModelVersion, Promotion, TrainingRun
 from modeling.services import gate, runs, train
@@ -115,7 +114,7 @@ def test_a_champion_that_cannot_be_loaded_fails_the_run_instead_of_leaving_it_ru
     tiny_settings.NUM_EPOCHS = 1
     make_version(7, scheme=labelled, stage="champion", artifact_digests={"model.onnx": "0" * 64})
     run = train.request_training(labelled)
-    with pytest.raises(ArtifactError):
+    with pytest.raises(ChampionDamaged):
         train.execute(run.pk)
     run.refresh_from_db()
     assert run.status == TrainingRun.Status.FAILED

@@ -82,9 +82,8 @@ class Command(BaseCommand):
                 f"version {version.version} cannot be held against itself", returncode=2
             )
         scheme = find_scheme(options["scheme"])
-        if options["data"] is None:
-            dataset = gather(scheme)
-        else:
+        dataset = None
+        if options["data"] is not None:
             labels = tuple(scheme.categories.values_list("key", flat=True))
             dataset = gate.test_only(labels, *_labelled(version, labels, options))
         keep = options["data"] is None and other.stage == ModelVersion.Stage.CHAMPION
