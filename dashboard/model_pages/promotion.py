@@ -21,7 +21,7 @@ from modeling.forms import PromoteForm, RollbackForm
 from modeling.ml.artifact import ArtifactError
 from modeling.models import LabelScheme, ModelVersion
 from modeling.services import gate
-from modeling.services.promote import promote, rollback
+from modeling.services.promote import promote, rollback, way_back
 
 CHANGED = _(
     "Another version has become the champion since this page was opened: look again at what "
@@ -117,8 +117,8 @@ def rollback_page(request: HttpRequest) -> HttpResponse:
             said = gettext("Version %(version)s is the champion again.")
             messages.success(request, said % {"version": version.version})
             return redirect(selectors.address("models", scheme))
-    latest = selectors.way_back(scheme)
     champion = selectors.champion(scheme)
+    latest = way_back(scheme, champion)
     context = {
         **shared(request, scheme, "models"),
         "champion": champion,

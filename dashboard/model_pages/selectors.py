@@ -74,12 +74,6 @@ def promotions_of(version: ModelVersion) -> list[Promotion]:
     return list(version.promotions.select_related("version", "previous", "scheme")[:LEDGER_LINES])
 
 
-def way_back(scheme: LabelScheme) -> Promotion | None:
-    """The ledger's newest line, if a rollback could undo it."""
-    latest = scheme.promotions.select_related("version", "previous", "scheme").first()
-    return latest if latest is not None and latest.previous is not None else None
-
-
 def provenance(version: ModelVersion) -> dict[str, int]:
     """Stored posts of a version's data set, by split; the starter corpus has no posts."""
     counted = version.training_posts.values_list("split").annotate(posts=Count("pk"))

@@ -15,6 +15,7 @@ from dashboard.model_pages import words as told
 from dashboard.model_pages.access import for_watchers, may_promote, scheme_of
 from modeling.models import LabelScheme, ModelVersion, Promotion
 from modeling.services.documents import calibration_of
+from modeling.services.promote import way_back
 
 # So many versions the chart over all of them shows.
 CHARTED = 40
@@ -52,7 +53,7 @@ def index(request: HttpRequest) -> HttpResponse:
     ledger = selectors.page_of(
         selectors.ledger(scheme), request.GET.get("ledger"), selectors.LEDGER_LINES
     )
-    back = selectors.way_back(scheme)
+    back = way_back(scheme, champion)
     context = {
         **shared(request, scheme, "models"),
         "champion": next((row for row in rows if row["version"] == champion), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -12,13 +13,16 @@ from modeling import registry, serving
 from modeling.exceptions import GateRefused, ModelingError, RegistryError
 from modeling.ml.artifact import ArtifactError
 from modeling.models import LabelScheme, ModelVersion, Promotion
-from modeling.services import gate
+from modeling.services import gate, held_out
 from modeling.signals import version_promoted
 
 logger = logging.getLogger(__name__)
 
 # How often a version is judged anew because the champion changed meanwhile.
 ATTEMPTS = 10
+# How the ledger's lines of a rollback begin.
+ROLLBACK = "rollback from version"
+_ROLLBACK = re.compile(rf"{ROLLBACK} \d+(:|$)")
 
 
 class NothingToRollBack(ModelingError):
@@ -40,37 +44,31 @@ def promote(
     """Make `version` the one that classifies new posts; return the ledger's line.
 
     Safe to repeat: None when it serves already. A version that was not yet held against the present
-    champion is judged first, which takes seconds. `override` promotes what the gate refuses, and
-    needs a reason. `actor` says what promotes where no user does ("training run 12"). Every process
+    champion on the posts that are held out now is judged first, which takes seconds; that it served
+    before counts for nothing. `override` promotes what the gate refuses, and needs a reason.
+    `actor` says what promotes where no user does ("training run 12"). Every process
     serves it within seconds. The row is the truth; MLflow's alias follows after the commit, and a
     registry that is away is logged.
 
-    Raises NotLoadable, GateRefused, or NotEnoughData where it had to be judged on too few posts.
+    Raises NotLoadable, GateRefused (ChampionDamaged where the champion's files are), or
+    NotEnoughData where it had to be judged on too few posts.
     """
     if override and not reason.strip():
         raise GateRefused("say why the gate is overridden: the ledger keeps the reason")
-    said = f"gate overridden: {reason}" if override else reason
-    return _promote(version, by, actor, said, is_gated=not override)
-
-
-def _promote(
-    version: ModelVersion, by: User | None, actor: str, reason: str, *, is_gated: bool
-) -> Promotion | None:
     if _champion(version.scheme_id) == version:
         return None
     load(version)
+    said = f"gate overridden: {reason}" if override else reason
     for _ in range(ATTEMPTS):
         champion = _champion(version.scheme_id)
-        if is_gated:
+        if not override:
             _pass_gate(version, champion)
         with transaction.atomic():
-            # Locks the scheme: two promotions at once queue instead of clashing.
-            LabelScheme.objects.select_for_update().get(pk=version.scheme_id)
-            previous = _champion(version.scheme_id)
+            previous = _locked_champion(version.scheme_id)
             if previous == version:
                 return None
-            if not is_gated or previous == champion:
-                return _switch(version, previous, by, actor, reason)
+            if override or previous == champion:
+                return _switch(version, previous, by, actor, said)
     raise ModelingError(
         f"version {version.version} is not promoted: the champion changed while it was judged"
     )
@@ -79,21 +77,65 @@ def _promote(
 def rollback(
     scheme: LabelScheme, *, by: User | None = None, actor: str = "", reason: str = ""
 ) -> ModelVersion:
-    """Promote the champion before the present one. Raises NothingToRollBack or NotLoadable."""
-    latest = scheme.promotions.select_related("previous").first()
-    if latest is None or latest.previous is None:
-        raise NothingToRollBack(f"no earlier champion of {scheme.key!r} is known")
-    said = f"rollback from version {latest.version.version}"
-    # It served before: whatever the gate would say now, it is where one knows the way back to.
-    said = f"{said}: {reason}" if reason else said
-    _promote(latest.previous, by, actor, said, is_gated=False)
-    return latest.previous
+    """Promote the champion before the present one, as `way_back` finds it; return it.
+
+    The gate is not asked: it served before, and whatever the gate would say now, it is where one
+    knows the way back to. Raises NothingToRollBack, NotLoadable, or ModelingError when another
+    version was promoted meanwhile.
+    """
+    champion = _champion(scheme.pk)
+    line = way_back(scheme, champion)
+    if champion is None or line is None or line.previous is None:
+        raise NothingToRollBack(
+            f"no earlier champion of {scheme.key!r} is left to go back to: promote a version by "
+            "its number"
+        )
+    target = line.previous
+    load(target)
+    said = f"{ROLLBACK} {champion.version}"
+    with transaction.atomic():
+        standing = _locked_champion(scheme.pk)
+        if standing not in (champion, target):
+            raise ModelingError(
+                f"version {target.version} is not promoted: another version has become the "
+                "champion meanwhile"
+            )
+        # Two rollbacks at once are one.
+        if standing == champion:
+            _switch(target, champion, by, actor, f"{said}: {reason}" if reason else said)
+    return target
+
+
+def way_back(scheme: LabelScheme, champion: ModelVersion | None) -> Promotion | None:
+    """The ledger's line that a rollback undoes: its `previous` would serve again.
+
+    Rollbacks go back along the promotions, one by one: never to a version that was rolled back
+    from, unless it has been promoted anew since. None when nothing is left to go back to.
+    """
+    withdrawn: set[int | None] = set()
+    undoable: list[tuple[int, int]] = []
+    lines = scheme.promotions.order_by("promoted_at", "id")
+    for pk, version, previous, reason in lines.values_list(
+        "pk", "version_id", "previous_id", "reason"
+    ):
+        if _ROLLBACK.match(reason):
+            withdrawn.add(previous)
+            continue
+        withdrawn.discard(version)
+        if previous is not None:
+            undoable.append((pk, previous))
+    if champion is not None:
+        withdrawn.add(champion.pk)
+    for pk, previous in reversed(undoable):
+        if previous not in withdrawn:
+            return scheme.promotions.select_related("version", "previous", "scheme").get(pk=pk)
+    return None
 
 
 def load(version: ModelVersion) -> None:
-    """Load the version once and let it judge a word. Raises NotLoadable."""
+    """Load the version once, which lets it judge a word. Raises NotLoadable."""
     try:
-        serving.load(version).predict_proba(["good"])
+        serving.load(version)
     except (ArtifactError, RegistryError) as error:
         raise NotLoadable(
             f"version {version.version} is not promoted, it cannot be loaded: {error}"
@@ -145,18 +187,21 @@ def _champion(scheme_id: int) -> ModelVersion | None:
     return ModelVersion.objects.champions().filter(scheme=scheme_id).first()
 
 
-def _pass_gate(version: ModelVersion, champion: ModelVersion | None) -> None:
-    """Raise GateRefused unless the version passed against this very champion; judge it if need be.
+def _locked_champion(scheme_id: int) -> ModelVersion | None:
+    """Locks the scheme: two promotions at once queue instead of clashing."""
+    LabelScheme.objects.select_for_update().get(pk=scheme_id)
+    return _champion(scheme_id)
 
-    The first version and one with the champion's own files need no judging, and one that served
-    before, after it had passed, is not asked again.
-    """
-    if champion is None or version.artifact_digests == champion.artifact_digests:
+
+def _pass_gate(version: ModelVersion, champion: ModelVersion | None) -> None:
+    """Raise GateRefused unless the version passed against this very champion on the posts that are
+    held out now; judge it if need be. One with the champion's own files needs no judging."""
+    if champion is not None and version.artifact_digests == champion.artifact_digests:
         return
+    dataset = held_out.now(version)
     verdict = version.gate
-    served = version.promotions.exists()
-    if not verdict or (verdict.get("champion") != champion.version and not served):
-        verdict = gate.judge_version(version, champion).as_dict()
+    if not gate.stands(verdict, champion, dataset):
+        verdict = gate.judge_version(version, champion, dataset).as_dict()
     if not verdict["passed"]:
         raise GateRefused(f"the gate refuses version {version.version}: {verdict['reason']}")
 

@@ -12,6 +12,7 @@ from modeling.models import ModelVersion, Promotion
 from modeling.services.promote import promote
 from tests.dashboard.model_rows import champion_and_rival, gate_verdict, judged_fields
 from tests.dashboard.reading import HTML, text_of, words_of
+from tests.verdicts import refusal
 
 pytestmark = pytest.mark.django_db
 
@@ -40,10 +41,9 @@ def test_promoting_asks_first_with_the_verdict_and_what_changes(
 
 
 def test_what_the_gate_refuses_takes_a_reason(manager: Client, make_version: Versions) -> None:
-    make_version(1, stage="champion", **judged_fields())
-    make_version(
-        2, gate=gate_verdict(passed=False), **{**judged_fields(0.5), "artifact_digests": {}}
-    )
+    scheme = make_version(1, stage="champion", **judged_fields()).scheme
+    gate = {**gate_verdict(passed=False), **refusal(scheme)}
+    make_version(2, gate=gate, **{**judged_fields(0.5), "artifact_digests": {}})
     page = text_of(manager, "/models/2/promote/")
     assert "Refused against version 1" in page and "Promote it even if the gate refuses it" in page
     form = {"champion": "1", "reason": ""}
@@ -83,6 +83,46 @@ def test_a_version_that_cannot_be_loaded_says_so(
     make_version(2, artifact_uri=str(tmp_path), gate=gate_verdict(passed=True), **judged_fields())
     page = manager.post("/models/2/promote/", {"champion": "1"}).content.decode()
     assert "it cannot be loaded" in page and "is missing" in page
+
+
+def test_a_damaged_champion_is_told_and_replaced_by_override(
+    manager: Client, make_version: Versions
+) -> None:
+    make_version(
+        1, stage="champion", **{**judged_fields(), "artifact_digests": {"model.onnx": "0" * 64}}
+    )
+    rival = make_version(2, gate=gate_verdict(passed=True), **judged_fields())
+    form = {"champion": "1", "reason": "the disk died"}
+    page = words_of(manager.post("/models/2/promote/", form).content.decode())
+    assert "files of version 1 are damaged" in page and "model.onnx is not the file" in page
+    assert "Promote it even if the gate refuses it" in page
+    manager.post("/models/2/promote/", {**form, "override": "on"})
+    assert ModelVersion.objects.champions().get() == rival
+
+
+def test_a_former_champion_is_told_that_it_is_judged_anew(
+    manager: Client, make_version: Versions
+) -> None:
+    champion, rival = champion_and_rival(make_version)
+    promote(rival, actor="a test")
+    ModelVersion.objects.filter(pk=champion.pk).update(
+        gate=gate_verdict(passed=True, champion=None)
+    )
+    page = text_of(manager, "/models/1/promote/")
+    assert "not against version 2, which serves now: promoting judges it anew." in page
+
+
+def test_what_was_rolled_back_from_is_offered_to_nobody(
+    manager: Client, make_version: Versions
+) -> None:
+    champion, rival = champion_and_rival(make_version)
+    promote(rival, actor="a test")
+    manager.post("/models/rollback/", {"champion": "2", "reason": ""})
+    assert ModelVersion.objects.champions().get() == champion
+    assert "/rollback/" not in manager.get("/models/").content.decode()
+    assert "No earlier champion is left to go back to." in text_of(manager, "/models/rollback/")
+    manager.post("/models/rollback/", {"champion": "1", "reason": ""})
+    assert ModelVersion.objects.champions().get() == champion
 
 
 def test_rolling_back_brings_the_one_before_back(manager: Client, make_version: Versions) -> None:

@@ -12,6 +12,7 @@ from ingestion.models import Post
 from modeling.models import Annotation, LabelScheme, ModelVersion, Promotion
 from modeling.services import classify
 from tests.dashboard.model_rows import judged_fields
+from tests.verdicts import refusal
 
 pytestmark = pytest.mark.django_db
 
@@ -102,7 +103,7 @@ def test_overriding_the_gate_takes_a_reason(
         **{"name": "slices", "passed": False, "value": -0.2, "threshold": -0.05},
         "sentence": "<b>emoji</b> falls",
     }
-    gate = {"passed": False, "reason": "emoji falls", "champion": 1, "checks": [check]}
+    gate = {**refusal(champion.scheme, "emoji falls"), "checks": [check]}
     digests = {name: d for name, d in champion.artifact_digests.items() if "json" not in name}
     other = make_version(2, gate=gate, artifact_digests=digests)
     path = reverse("admin:modeling_modelversion_changelist")
@@ -117,6 +118,19 @@ def test_overriding_the_gate_takes_a_reason(
     assert Promotion.objects.get().reason == "gate overridden: labels are wrong"
     shown = boss.get(reverse("admin:modeling_modelversion_change", args=[other.pk]))
     assert "✗ failed" in shown.content.decode()
+
+
+def test_a_damaged_champion_is_told_and_replaced_by_override(
+    boss: Client, make_version: Callable[..., ModelVersion]
+) -> None:
+    make_version(1, stage="champion", artifact_digests={"model.onnx": "0" * 64})
+    other = make_version(2)
+    path = reverse("admin:modeling_modelversion_changelist")
+    one = {"action": "promote_selected", "_selected_action": [other.pk], "confirmed": "yes"}
+    page = boss.post(path, one).content.decode()
+    assert "files of version 1 are damaged" in page and "model.onnx is not the file" in page
+    boss.post(path, {**one, "override": "on", "reason": "the disk died"})
+    assert ModelVersion.objects.champions().get() == other
 
 
 def test_a_viewer_sees_no_label_action_and_cannot_promote(

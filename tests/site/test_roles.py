@@ -19,6 +19,7 @@ from dashboard import roles
 from modeling.models import LabelScheme, ModelVersion, QualityReport, TrainingRun
 from sentiment_site import bootstrap
 from tests.dashboard.factories import make_post, make_stream
+from tests.verdicts import refusal
 
 STRANGER, NOBODY = "stranger", "nobody"
 EVERY_ROLE = [*roles.ROLES, roles.ADMIN]
@@ -118,8 +119,7 @@ def ids(
 ) -> dict[str, Any]:
     """Rows for the addresses to name."""
     # Refused by the gate, so that who is let in changes nothing for who comes next.
-    refused = {"passed": False, "reason": "worse", "champion": 1}
-    make_version(2, gate=refused, artifact_digests={})
+    make_version(2, gate=refusal(scheme), artifact_digests={})
     run = TrainingRun.objects.create(scheme=scheme, status=TrainingRun.Status.FAILED)
     report = QualityReport.objects.create(
         scheme=scheme, window_start=run.created_at, window_end=run.created_at
