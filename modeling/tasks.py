@@ -54,10 +54,12 @@ def stop_training(**kwargs: object) -> None:
 
 def hand_over(run: TrainingRun) -> None:
     """Tell the workers of a run. Raises BrokerAway: the run is kept, and the next check tells."""
-    # Told again by each check, in vain, workers would try an interrupted run as often at once.
-    lifetime = runs.PATIENCE.total_seconds() if runs.was_told_of(run) else None
+    message = train.s(run.pk)
+    if runs.was_told_of(run):
+        # Told again by each check, in vain, workers would try an interrupted run as often at once.
+        message.set(expires=runs.PATIENCE.total_seconds())
     try:
-        train.apply_async((run.pk,), expires=lifetime)
+        message.delay()
     except OperationalError as error:
         said = f"the message broker cannot be reached: run {run.pk} is kept and starts when it can"
         runs.note_queueing(run, said)
