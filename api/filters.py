@@ -22,6 +22,7 @@ from ingestion.models import (
     source_choices,
 )
 from ingestion.models.posts import PostQuerySet
+from ingestion.selectors import language_tags
 from modeling.models import (
     Annotation,
     Category,
@@ -63,6 +64,22 @@ def _categories(key: str) -> list[Category]:
         known = ", ".join(Category.objects.values_list("key", flat=True).distinct().order_by("key"))
         raise ValidationError({"category": f"{key!r} is not one of: {known}."})
     return found
+
+
+class LanguageFilter(filters.CharFilter):
+    """Of tags in any case, as the pages take them: en is en-gb, too."""
+
+    def __init__(self, field_name: str) -> None:
+        label = "a tag as en or pt-BR; en finds en-GB, too"
+        super().__init__(field_name=field_name, lookup_expr="in", max_length=16, label=label)
+
+    def filter(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        if not value:
+            return rows
+        tags = language_tags([value])
+        if not tags:
+            raise ValidationError({"language": f"{value!r} is no language tag: write en or pt-BR."})
+        return super().filter(rows, tags)
 
 
 class StreamFilter(filters.FilterSet):
@@ -109,7 +126,7 @@ class PostFilter(filters.FilterSet):
     stream = filters.ModelChoiceFilter(field_name="streams", queryset=Stream.objects.all())
     source = filters.ChoiceFilter(choices=post_source_choices)
     category = filters.CharFilter(method="judged_as", max_length=50, label="what serves says so")
-    language = filters.CharFilter(field_name="lang", max_length=16)
+    language = LanguageFilter("lang")
     since = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
     until = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
     search = filters.CharFilter(method="with_words", max_length=200, label=SEARCH)
@@ -143,7 +160,7 @@ class OfPosts(filters.FilterSet):
     post = filters.NumberFilter(**IN_THE_DATABASE)
     stream = filters.ModelChoiceFilter(field_name="post__streams", queryset=Stream.objects.all())
     source = filters.ChoiceFilter(field_name="post__source", choices=post_source_choices)
-    language = filters.CharFilter(field_name="post__lang", max_length=16)
+    language = LanguageFilter("post__lang")
     category = filters.CharFilter(method="of_category", max_length=50)
     since = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
     until = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")

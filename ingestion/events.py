@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ingestion.exceptions import BadPost
+from ingestion.language_tags import normalised
 
 # X allows 25,000 characters; what is longer is cut, not refused.
 MAX_TEXT = 30_000
 MAX_NAME = 255
-MAX_LANG = 16
 
 # PostgreSQL stores no NUL, and half of a surrogate pair has no UTF-8.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -62,8 +62,8 @@ class IncomingPost:
 
     `edit_history` names earlier ids of the same post, oldest first; where a vendor keeps the id
     through an edit, `version_id` makes one. `references` are the posts that it answers, quotes or
-    reposts. Text that no database takes is mended, overlong text cut. Raises BadPost when there
-    is no usable id, text or time.
+    reposts. Text that no database takes is mended, overlong text cut; `lang` becomes a
+    tag as pt-br, or "" where it is none. Raises BadPost when there is no usable id, text or time.
     """
 
     source: str
@@ -84,6 +84,7 @@ class IncomingPost:
     received_at: datetime | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "lang", normalised(self.lang))
         if not self._is_storable():
             self._mend()
         if not self.external_id:
@@ -103,11 +104,9 @@ class IncomingPost:
             + self.author_username
             + self.author_name
             + self.conversation_id
-            + self.lang
         )
         return (
             len(short) <= MAX_NAME
-            and len(self.lang) <= MAX_LANG
             and len(self.text) <= MAX_TEXT
             and not self.edit_history
             and _UNSTORABLE.search(short) is None
@@ -118,7 +117,6 @@ class IncomingPost:
         put = object.__setattr__
         put(self, "external_id", clean(self.external_id))
         put(self, "text", clean(self.text)[:MAX_TEXT])
-        put(self, "lang", clean(self.lang)[:MAX_LANG])
         put(self, "edit_history", tuple(clean(key)[:MAX_NAME] for key in self.edit_history))
         for name in ("author_id", "author_username", "author_name", "conversation_id"):
             put(self, name, clean(getattr(self, name))[:MAX_NAME])

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from ingestion import query_text
 from ingestion.exceptions import BadQuery
+from ingestion.language_tags import normalised, primary
 from ingestion.query_text import Text
 
 MAX_QUERY = 1024
@@ -262,8 +263,8 @@ def _lang(wanted: str) -> _Test:
     """en finds en-GB, too; X calls an unknown language und."""
 
     def test(text: Text, author: str, author_id: str, lang: str) -> bool:
-        known = (lang.casefold() or "und").replace("_", "-")
-        return known == wanted or known.partition("-")[0] == wanted
+        known = normalised(lang) or "und"
+        return known == wanted or primary(known) == wanted
 
     return test
 

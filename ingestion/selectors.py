@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,6 +12,7 @@ from django.db import connection
 from django.db.models import Count
 from django.utils import timezone
 
+from ingestion.language_tags import normalised, primary
 from ingestion.models import Connection, Gap, MonthlyUsage, Post, Stream
 from ingestion.services import usage
 from ingestion.services.usage import Usage
@@ -30,6 +31,8 @@ _KEPT_UP = (
 )
 
 MOST_LANGUAGES = 100
+# As many are looked through for regions of a language: a step of the index each.
+MOST_TAGS = 2000
 # From one language to the next by the index: as many steps as languages, however many posts.
 _LANGUAGES = """
     WITH RECURSIVE found (lang, place) AS (
@@ -46,8 +49,22 @@ _LANGUAGES = """
 def languages() -> list[str]:
     """The languages of stored posts in their order, `MOST_LANGUAGES` at most; "" where of some
     none is known."""
+    return _stored_languages(MOST_LANGUAGES)
+
+
+def language_tags(asked: Iterable[str]) -> list[str]:
+    """The tags of stored posts in these languages: en is en-gb, too. One query; none of tags that
+    name no language. Regions beyond the first `MOST_TAGS` stored tags are left out."""
+    wanted = {tag for code in asked if (tag := normalised(code))}
+    if not wanted:
+        return []
+    found = {tag for tag in _stored_languages(MOST_TAGS) if primary(tag) in wanted}
+    return sorted(wanted | found)
+
+
+def _stored_languages(most: int) -> list[str]:
     with connection.cursor() as cursor:
-        cursor.execute(_LANGUAGES, [MOST_LANGUAGES])
+        cursor.execute(_LANGUAGES, [most])
         return [lang for (lang,) in cursor.fetchall()]
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dashboard.selectors.posts import Judged
+from ingestion.language_tags import primary
 from ingestion.models import Stream
 
 MAXIMUM_CHOICES = 30
@@ -17,7 +18,8 @@ def streams() -> list[Stream]:
 
 
 def languages(sample: Sequence[Judged], chosen: Sequence[str]) -> list[str]:
-    """Codes of languages of the newest posts, the most frequent first, and those chosen."""
-    counted = Counter(row["post__lang"] for row in sample if row["post__lang"])
+    """Languages of the newest posts without their regions, the most frequent first, and those
+    chosen."""
+    counted = Counter(code for row in sample if (code := primary(row["post__lang"])))
     found = [code for code, _ in counted.most_common(MAXIMUM_CHOICES)]
     return [*found, *(code for code in chosen if code not in found)]

@@ -13,6 +13,7 @@ from django.db.models import Sum
 from dashboard.models import SentimentBucket, SentimentPeriod
 from dashboard.selectors.posts import Judged
 from dashboard.selectors.view import View
+from ingestion.language_tags import primary
 from ingestion.models import Post, Stream
 from modeling.models import LabelScheme, Promotion
 
@@ -61,7 +62,7 @@ def details(view: View, sample: Sequence[Judged]) -> Details:
     return Details(
         sampled=len(sample),
         streams=_streams(view),
-        languages=_grouped((row["post__lang"] or "unknown", row) for row in sample),
+        languages=_grouped((primary(row["post__lang"]) or "unknown", row) for row in sample),
         sources=_grouped(
             (str(names.get(row["post__source"], row["post__source"])), row) for row in sample
         ),

@@ -67,7 +67,7 @@ def within(view: View, path: str = "") -> Q:
         links = Post.streams.through.objects.filter(stream_id__in=view.wanted.streams)
         wanted &= Q(Exists(links.filter(post_id=OuterRef(f"{path}pk"))))
     if view.wanted.languages:
-        wanted &= Q(**{f"{path}lang__in": view.wanted.languages})
+        wanted &= Q(**{f"{path}lang__in": view.tags})
     return wanted
 
 

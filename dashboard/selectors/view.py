@@ -13,7 +13,9 @@ from django.http import QueryDict
 from django.utils import timezone
 
 from dashboard.models import SentimentBucket
+from ingestion.language_tags import normalised
 from ingestion.models import Stream
+from ingestion.selectors import language_tags
 from modeling.models import Category, LabelScheme
 
 RANGES: dict[str, timedelta | None] = {
@@ -33,13 +35,13 @@ MAXIMUM_LANGUAGES = 20
 MAXIMUM_WORDS = 100
 # What fits the database's integers.
 STREAM_ID = re.compile(r"[0-9]{1,18}")
-LANGUAGE = re.compile(r"[A-Za-z-]{2,16}")
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which posts: of any of the streams, in any of the languages, with all of the words. Empty
-    is every one. `categories` says what lists and charts show; shares are always of all."""
+    """Which posts: of any of the streams, in any of the languages (en is en-gb, too), with all of
+    the words. Empty is every one. `categories` says what lists and charts show; shares are
+    always of all."""
 
     streams: tuple[int, ...] = ()
     languages: tuple[str, ...] = ()
@@ -64,6 +66,8 @@ class View:
     categories: tuple[Category, ...] = field(default=(), compare=False)
     # Those of the wanted streams; None is every one.
     sources: tuple[str, ...] | None = field(default=None, compare=False)
+    # How stored posts name the wanted languages, regions and all: by these an index finds them.
+    tags: tuple[str, ...] = field(default=(), compare=False)
     # Where it ends though posts came later; None while it goes on.
     until: datetime | None = None
     # What was looked up of it already, by what it is.
@@ -96,7 +100,7 @@ def view_of(query: QueryDict) -> View:
     """The view that a URL asks for by `range`, `stream`, `lang`, `category` (each of these any
     number of times) and `q`; values that mean nothing are left out."""
     streams = [int(text) for text in query.getlist("stream") if STREAM_ID.fullmatch(text)]
-    languages = [text.lower() for text in query.getlist("lang") if LANGUAGE.fullmatch(text)]
+    languages = [tag for text in query.getlist("lang") if (tag := normalised(text))]
     words = " ".join(query.get("q", "").replace("\0", "").split())[:MAXIMUM_WORDS]
     wanted = Wanted(
         streams=tuple(_once(streams)[:MAXIMUM_STREAMS]),
@@ -129,13 +133,14 @@ def make_view(range_key: str | None = None, wanted: Wanted | Sequence[int] = ())
     newest = max((row.last_minute for row in rows), default=now)
     if range_key not in RANGES:
         range_key = _fitting_range(now - (oldest or now), now - newest)
+    tags = tuple(language_tags(wanted.languages))
     length = RANGES[range_key]
     if length is None:
         start = oldest or now - timedelta(hours=1)
         # Old posts fill the chart; the present joins it only when posts arrive now.
         end = now if now - newest < timedelta(days=1) else newest + timedelta(minutes=1)
-        return View(start, end, range_key, wanted, found, sources)
-    return View(now - length, now, range_key, wanted, found, sources)
+        return View(start, end, range_key, wanted, found, sources, tags)
+    return View(now - length, now, range_key, wanted, found, sources, tags)
 
 
 def _fitting_range(age: timedelta, silence: timedelta) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from ingestion import queries
 from ingestion.exceptions import BadQuery
+from ingestion.language_tags import primary
 from ingestion.models import Stream
-from ingestion.sources.bluesky_payload import primary_subtag
 
 # Their names make the address of the connection longer; more authors are filtered here.
 MAX_DIDS = 100
@@ -75,9 +75,7 @@ class Filters:
             self.refused[stream.pk] = str(error)
             return None
         languages = stream.languages if isinstance(stream.languages, list) else []
-        return Filter(
-            stream.pk, query, frozenset(primary_subtag(str(lang)) for lang in languages) - {""}
-        )
+        return Filter(stream.pk, query, frozenset(primary(str(lang)) for lang in languages))
 
 
 def _language_marks(filters: Sequence[Filter]) -> tuple[bytes, ...] | None:

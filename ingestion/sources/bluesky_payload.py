@@ -11,6 +11,7 @@ from typing import Any
 
 from ingestion.events import IncomingPost, Reference, version_id
 from ingestion.exceptions import BadPost
+from ingestion.language_tags import primary
 from ingestion.models import Source
 
 COLLECTION = "app.bsky.feed.post"
@@ -199,12 +200,7 @@ def languages_of(record: Mapping[str, Any]) -> list[str]:
     langs = record.get("langs")
     if not isinstance(langs, list):
         return []
-    return [primary_subtag(lang) for lang in langs if isinstance(lang, str) and lang]
-
-
-def primary_subtag(language: str) -> str:
-    """`en` of en-GB."""
-    return language.replace("_", "-").partition("-")[0].strip().casefold()
+    return [tag for lang in langs if isinstance(lang, str) and (tag := primary(lang))]
 
 
 def post(commit: Commit, *, username: str, stream_ids: frozenset[int]) -> IncomingPost:

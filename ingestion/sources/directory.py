@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from ingestion.events import CaughtUp, Checkpoint, Connected, Event, Heartbeat, malformed
 from ingestion.exceptions import BadPost, NotConfigured, NothingFollowed
+from ingestion.language_tags import primary
 from ingestion.models import Source, Stream, WatchedFile
 from ingestion.sources import Followed, Resume
 from ingestion.sources.directory_ledger import Ledger, Progress, Version
@@ -56,7 +57,7 @@ class _Watched:
         """Whether the stream keeps posts of this language; what tells none is kept."""
         if row.post is None or not self.languages or not row.post.lang:
             return True
-        return _primary(row.post.lang) in self.languages
+        return primary(row.post.lang) in self.languages
 
 
 class DirectorySource:
@@ -86,7 +87,7 @@ class DirectorySource:
                 refused[stream.pk] = problem
                 continue
             old = before.get(stream.pk)
-            languages = frozenset(map(_primary, stream.languages))
+            languages = frozenset(map(primary, stream.languages))
             if old is not None and (old.directory, old.languages) == (directory, languages):
                 watched.append(old)
             else:
@@ -324,11 +325,6 @@ def _event(row: Row, reading: Reading) -> Event | None:
         reason = f"{reading.path.name}, line {row.line}: {row.reason}"
         return malformed(reason, row.excerpt)
     return row.removal or row.post
-
-
-def _primary(language: str) -> str:
-    """`en` of en-GB."""
-    return language.replace("_", "-").partition("-")[0].strip().casefold()
 
 
 def from_settings() -> DirectorySource:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from ingestion import queries
 from ingestion.events import IncomingPost
 from ingestion.exceptions import BadQuery
+from ingestion.language_tags import normalised, primary
 from ingestion.models import Stream
 from ingestion.queries import Query
 from ingestion.sources.mastodon_payload import Status
@@ -46,7 +47,9 @@ class Asked:
         )
 
     def _speaks(self, lang: str) -> bool:
-        return not self.languages or bool(self.languages & {lang.lower(), _primary(lang)})
+        return not self.languages or (
+            lang != "" and not self.languages.isdisjoint((lang, primary(lang)))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ def _asked(stream: Stream) -> Asked:
     timelines, condition = parse(stream.query)
     languages = stream.languages if isinstance(stream.languages, list) else []
     return Asked(
-        stream.pk, timelines, condition, frozenset(str(code).lower() for code in languages)
+        stream.pk, timelines, condition, frozenset(normalised(str(code)) for code in languages)
     )
 
 
@@ -139,7 +142,3 @@ def _is_tag(name: str) -> bool:
         unicodedata.category(char)[0] in "LMN" or char in "_·・\u200c" for char in name
     )
     return is_made_of_these and re.search(r"[^\d_·・\u200c]", name) is not None
-
-
-def _primary(lang: str) -> str:
-    return re.split("[-_]", lang.lower(), maxsplit=1)[0]

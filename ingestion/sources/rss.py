@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from ingestion.events import CaughtUp, Checkpoint, Connected, Event, Heartbeat, malformed
 from ingestion.exceptions import BadPost, NothingFollowed, SourceError, Unavailable
+from ingestion.language_tags import primary
 from ingestion.models import Source, Stream
 from ingestion.sources import Followed, Resume, rss_entries
 from ingestion.sources.rss_entries import Document, Entry
@@ -51,7 +52,8 @@ class _Reader:
 
     def wants(self, lang: str) -> bool:
         """Whether it keeps entries of this language; what tells none is kept."""
-        return not self.languages or not lang or _primary(lang) in self.languages
+        told = primary(lang)
+        return not self.languages or not told or told in self.languages
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class RssSource:
             if problem := self._problem(urls) or _crowd(readers.keys() | set(urls)):
                 refused[stream.pk] = problem
                 continue
-            reader = _Reader(stream.pk, frozenset(map(_primary, stream.languages)))
+            reader = _Reader(stream.pk, frozenset(map(primary, stream.languages)))
             for url in urls:
                 readers[url] = (*readers.get(url, ()), reader)
         with self._lock:
@@ -294,11 +296,6 @@ class RssSource:
 
 def _crowd(urls: Collection[str]) -> str:
     return f"More than {MAX_FEEDS} feeds are too many" if len(urls) > MAX_FEEDS else ""
-
-
-def _primary(lang: str) -> str:
-    """pt of pt-BR."""
-    return lang.casefold().replace("_", "-").partition("-")[0]
 
 
 def _caught_up(feeds: Iterable[Feed]) -> CaughtUp:

@@ -236,7 +236,7 @@ def test_a_comparison_asks_few_queries_however_many_posts(
     )
     with django_assert_max_num_queries(12):
         assert client.get(f"/?{wanted}", headers=HTML).status_code == 200
-    for path, most in (("compare/", 9), ("bins.csv", 8)):
+    for path, most in (("compare/", 10), ("bins.csv", 9)):
         with django_assert_max_num_queries(most):
             assert client.get(f"/live/{path}?{wanted}").status_code == 200
 

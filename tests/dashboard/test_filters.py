@@ -90,6 +90,24 @@ def test_languages_and_words_are_counted_from_the_posts(range_key: str) -> None:
     assert texts(f"range={range_key}&lang=de") == ["der Zug hat train gesagt"]
 
 
+def test_a_language_is_counted_with_its_regions_and_offered_once() -> None:
+    for lang, category in (("en", "positive"), ("en-us", "negative"), ("es-419", "neutral")):
+        judged("the train", lang=lang, category=category)
+    judged("the train", lang="")
+    assert counted("range=1h&lang=en") == {"negative": 1, "positive": 1}
+    assert counted("range=1h&lang=en-US") == counted("range=1h&lang=en_us") == {"negative": 1}
+    assert counted("range=1h&lang=es-419") == counted("range=1h&lang=es") == {"neutral": 1}
+    assert counted("range=1h&lang=fr") == {}
+    told = presenters.present_details(asked("range=1h&lang=ES-419&lang=en"))
+    assert told["choices"]["languages"] == ["en", "es", "es-419"]
+    # What is offered finds what is told beside it.
+    told = presenters.present_details(asked("range=1h"))
+    for group in told["languages"]:
+        if group["name"] != "unknown":
+            assert counted(f"range=1h&lang={group['name']}") == group["counts"]
+    assert {group["name"] for group in told["languages"]} == {"en", "es", "unknown"}
+
+
 def test_words_are_words_and_no_patterns() -> None:
     judged("a discount of 50% today")
     judged("a discount of 50 today")
@@ -249,7 +267,9 @@ def test_what_the_page_asks_for_later_is_bounded_too(
 ) -> None:
     for _ in range(20):
         judged("the game", lang="en", streams=[make_stream(str(_))])
-    for path, most in (("data/", 6), ("details/", 6), ("bins.csv", 4)):
+    # Languages are looked up once.
+    more = 1 if "lang=" in query else 0
+    for path, most in (("data/", 6 + more), ("details/", 6 + more), ("bins.csv", 4 + more)):
         with django_assert_max_num_queries(most):
             assert client.get(f"/live/{path}?{query}").status_code == 200
 
