@@ -55,9 +55,11 @@ def present_with_posts(view: View) -> tuple[dict[str, Any], list[PostEvent]]:
 
 def present_details(view: View) -> dict[str, Any]:
     """What the page asks for once the numbers are shown."""
+    # First the streams: a view by languages or words then knows which posts are its newest.
+    streams = selectors.by_stream(view)
     sample = selectors.judged_sample(view)
     return {
-        **selectors.details(view, sample),
+        **selectors.details(view, streams, sample),
         "promotions": selectors.promotions(view),
         "choices": {"languages": selectors.languages(sample, view.wanted.languages)},
     }

@@ -10,7 +10,7 @@ from dashboard.selectors.comparison import (
     net_difference,
 )
 from dashboard.selectors.counts import Timeline, net_band, net_sentiment, timeline, totals
-from dashboard.selectors.details import details, promotions
+from dashboard.selectors.details import by_stream, details, promotions
 from dashboard.selectors.live import (
     TICK_LIMIT,
     latest_id,
@@ -51,6 +51,7 @@ __all__ = [
     "View",
     "Wanted",
     "against_of",
+    "by_stream",
     "categories",
     "comparison",
     "details",

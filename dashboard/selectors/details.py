@@ -11,7 +11,7 @@ import emoji
 from django.db.models import Sum
 
 from dashboard.models import SentimentBucket, SentimentPeriod
-from dashboard.selectors.posts import Judged
+from dashboard.selectors.posts import Judged, reading, stream_ids_of
 from dashboard.selectors.view import View
 from ingestion.language_tags import primary
 from ingestion.models import Post, Stream
@@ -44,7 +44,8 @@ class PromotionMark(TypedDict):
 
 
 class Details(TypedDict):
-    """`sampled` is how many of the newest posts all but `streams` are taken from."""
+    """`sampled` is how many of the newest posts all but `streams` are taken from: these are of all
+    that the view counts."""
 
     sampled: int
     streams: list[Group]
@@ -56,12 +57,12 @@ class Details(TypedDict):
     confidence: dict[str, list[int]]
 
 
-def details(view: View, sample: Sequence[Judged]) -> Details:
-    """What the page's second half shows."""
+def details(view: View, streams: list[Group], sample: Sequence[Judged]) -> Details:
+    """What the page's second half shows; `streams` as `by_stream` counts them."""
     names = dict(Post._meta.get_field("source").flatchoices)
     return Details(
         sampled=len(sample),
-        streams=_streams(view),
+        streams=streams,
         languages=_grouped((primary(row["post__lang"]) or "unknown", row) for row in sample),
         sources=_grouped(
             (str(names.get(row["post__source"], row["post__source"])), row) for row in sample
@@ -72,8 +73,30 @@ def details(view: View, sample: Sequence[Judged]) -> Details:
     )
 
 
-def _streams(view: View) -> list[Group]:
-    """The largest streams of the view's time, from roll-ups."""
+def by_stream(view: View) -> list[Group]:
+    """The view's largest streams. A post of several counts in each of them."""
+    rows = _of_posts(view) if view.wanted.reads_posts else _of_roll_ups(view)
+    keys = {category.pk: category.key for category in view.categories}
+    counts: dict[int, dict[str, int]] = defaultdict(dict)
+    for stream, category, count in rows:
+        counts[stream][keys[category]] = count
+    largest = sorted(counts, key=lambda stream: -sum(counts[stream].values()))[:SHOWN]
+    names = dict(Stream.objects.filter(pk__in=largest).values_list("pk", "name"))
+    return [Group(name=names[pk], counts=counts[pk]) for pk in largest if pk in names]
+
+
+def _of_posts(view: View) -> Iterable[tuple[int, int, int]]:
+    """Streams and categories of the posts that a view by languages or words counts."""
+    categories = {row.post_id: row.category_id for row in reading(view)}
+    counts: Counter[tuple[int, int]] = Counter()
+    for post, streams in stream_ids_of(list(categories)).items():
+        for stream in streams:
+            if not view.wanted.streams or stream in view.wanted.streams:
+                counts[stream, categories[post]] += 1
+    return [(stream, category, count) for (stream, category), count in counts.items()]
+
+
+def _of_roll_ups(view: View) -> Iterable[tuple[int, int, int]]:
     length = next((s for s in (86400, 3600) if view.bin_seconds % s == 0), None)
     rows: Any
     if length is None:
@@ -85,13 +108,10 @@ def _streams(view: View) -> list[Group]:
     rows = rows.filter(stream__isnull=False, category__in=view.categories).order_by()
     if view.wanted.streams:
         rows = rows.filter(stream__in=view.wanted.streams)
-    keys = {category.pk: category.key for category in view.categories}
-    counts: dict[int, dict[str, int]] = defaultdict(dict)
-    for stream, category, count in rows.values_list("stream", "category").annotate(Sum("count")):
-        counts[stream][keys[category]] = count
-    largest = sorted(counts, key=lambda stream: -sum(counts[stream].values()))[:SHOWN]
-    names = dict(Stream.objects.filter(pk__in=largest).values_list("pk", "name"))
-    return [Group(name=names[pk], counts=counts[pk]) for pk in largest if pk in names]
+    counted: Iterable[tuple[int, int, int]] = rows.values_list("stream", "category").annotate(
+        Sum("count")
+    )
+    return counted
 
 
 def _grouped(rows: Iterable[tuple[str, Judged]]) -> list[Group]:

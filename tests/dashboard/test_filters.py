@@ -201,6 +201,30 @@ def test_details_set_groups_side_by_side(client: Client) -> None:
     assert told["choices"]["languages"] == ["en", "de"]
 
 
+@pytest.mark.parametrize("range_key", ["1h", "30d"])
+def test_streams_are_counted_of_what_the_view_asks_for(range_key: str) -> None:
+    one, two = make_stream("one"), make_stream("two")
+    judged("a refund please", lang="en", category="negative", streams=[one])
+    judged("the refund came", lang="en", streams=[one, two])
+    for _ in range(3):
+        judged("hello there", lang="de", category="neutral", streams=[two])
+    judged("a refund of nobody's", lang="de")
+
+    def groups(query: str) -> dict[str, dict[str, int]]:
+        told = presenters.present_details(asked(f"range={range_key}&{query}"))
+        return {group["name"]: group["counts"] for group in told["streams"]}
+
+    expected = {"one": {"negative": 1, "positive": 1}, "two": {"positive": 1}}
+    assert groups("q=refund") == groups("lang=en") == expected
+    assert groups("lang=de") == {"two": {"neutral": 3}}
+    assert groups(f"lang=en&stream={two.pk}") == {"two": {"positive": 1}}
+    assert groups("q=nothing") == {}
+    assert groups("") == {**expected, "two": {"positive": 1, "neutral": 3}}
+    for stream in (one, two):
+        query = f"q=refund&stream={stream.pk}"
+        assert groups(query)[stream.name] == counted(f"range={range_key}&{query}")
+
+
 def test_details_tell_of_promotions_in_the_view(client: Client) -> None:
     scheme = LabelScheme.objects.get(key=LabelScheme.DEFAULT_KEY)
     version = serving_version()
@@ -267,9 +291,9 @@ def test_what_the_page_asks_for_later_is_bounded_too(
 ) -> None:
     for _ in range(20):
         judged("the game", lang="en", streams=[make_stream(str(_))])
-    # Languages are looked up once.
+    # Languages are looked up once, and so are the streams of the posts that are read.
     more = 1 if "lang=" in query else 0
-    for path, most in (("data/", 6 + more), ("details/", 6 + more), ("bins.csv", 4 + more)):
+    for path, most in (("data/", 6 + more), ("details/", 6 + 2 * more), ("bins.csv", 4 + more)):
         with django_assert_max_num_queries(most):
             assert client.get(f"/live/{path}?{query}").status_code == 200
 
