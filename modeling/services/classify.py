@@ -24,6 +24,7 @@ from ingestion.services.texts import keep_texts
 from modeling import metrics, selectors, serving
 from modeling.models import Category, LabelScheme, Prediction
 from modeling.services import attempts
+from modeling.services.annotate import UnknownCategory
 from modeling.serving import Classification, Served
 from modeling.signals import predictions_created
 
@@ -105,6 +106,8 @@ def classify_posts(
     """Store the champion's prediction for each of these posts that has none; return how many.
 
     Safe to repeat and to run in several processes at once: each post is classified exactly once.
+    Raises NoChampion, ModelUnavailable, or UnknownCategory where the champion has learned another
+    scheme than it is now.
     """
     scheme = LabelScheme.objects.get(key=scheme_key)
     categories = {category.key: category for category in scheme.categories.all()}
@@ -181,6 +184,7 @@ def _classify_chunk(
     # The model runs before the transaction: no lock is held while it thinks.
     served = serving.champion(scheme.key)
     judged = _judge(served, [text for _, text in rows], channel)
+    _check_labels(judged, scheme, categories)
     now = timezone.now()
     predictions = [
         Prediction(
@@ -195,6 +199,17 @@ def _classify_chunk(
         for (post_id, _), item in zip(rows, judged.items, strict=True)
     ]
     return _store(predictions, scheme)
+
+
+def _check_labels(judged: Batch, scheme: LabelScheme, categories: dict[str, Category]) -> None:
+    """Raise UnknownCategory for a label that the scheme has lost: no post is to blame for that."""
+    unknown = sorted({item.label for item in judged.items} - categories.keys())
+    if unknown:
+        raise UnknownCategory(
+            f"version {judged.version} answers {', '.join(map(repr, unknown))}, which "
+            f"{scheme.key!r} does not have ({', '.join(categories)}): add it, or promote a version "
+            "that has learned the scheme as it is"
+        )
 
 
 @transaction.atomic

@@ -17,6 +17,7 @@ from ingestion.models import Alert, Post
 from modeling.exceptions import NoChampion
 from modeling.models import Attempt, LabelScheme, ModelVersion, Prediction
 from modeling.services import attempts, classify
+from modeling.services.annotate import UnknownCategory
 from modeling.serving import Served
 
 pytestmark = pytest.mark.django_db
@@ -128,6 +129,18 @@ def test_a_model_that_breaks_in_the_middle_is_no_fault_of_the_posts_either(
     with pytest.raises(RuntimeError, match="broken"):
         classify.classify_pending()
     assert not Attempt.objects.exists()
+
+
+def test_a_scheme_that_has_lost_a_category_is_no_fault_of_the_posts(
+    posts: list[Post], scheme: LabelScheme
+) -> None:
+    scheme.categories.filter(key="negative").update(key="bad")
+    for minutes in (0, 2, 4, 6):
+        with pytest.raises(UnknownCategory, match="answers 'negative', which 'sentiment' does not"):
+            sweep_later(minutes)
+    assert not Attempt.objects.exists() and not Prediction.objects.exists()
+    scheme.categories.filter(key="bad").update(key="negative")
+    assert sweep_later(8) == 6
 
 
 def test_a_post_that_kills_the_process_costs_no_other_its_judgement(
