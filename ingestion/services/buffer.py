@@ -7,6 +7,7 @@ up by the next one.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -60,6 +61,8 @@ class SpillFile:
         self._in: IO[bytes] | None = None
         self._read: list[Path] = []
         self._synced = time.monotonic()
+        # The disk took no more when it was last asked.
+        self._is_refused = False
 
     @property
     def size(self) -> int:
@@ -67,7 +70,10 @@ class SpillFile:
         return sum(self._sizes.values())
 
     def has_room(self) -> bool:
-        return self.size < self._limit * ROOM_SHARE
+        """Whether it takes more for a while: within its limit, and on a disk that was full."""
+        if self.size >= self._limit * ROOM_SHARE:
+            return False
+        return not self._is_refused or self._can_write(SEGMENT_BYTES)
 
     def append(self, item: Item, *, is_small: bool = False) -> None:
         """Add one item. Raises SpillFull; then nothing of it is on file.
@@ -77,17 +83,38 @@ class SpillFile:
         line = encode(item)
         if not is_small and self.size + len(line) > self._limit:
             raise SpillFull(f"the write-ahead file holds {self._limit >> 20} MiB")
+        try:
+            self._write(line)
+        except OSError as error:
+            self._is_refused = True
+            raise SpillFull(f"the write-ahead file cannot be written: {error}") from error
+        self._is_refused = False
+        self._sizes[self._segments[-1]] += len(line)
+
+    def _write(self, line: bytes) -> None:
         out = self._segment_for(len(line))
         before = out.tell()
         try:
-            out.write(line)
+            # Of a disk that is nearly full the first part is taken, without an error.
+            if out.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._sync(out)
-        except OSError as error:
+        except OSError:
             # Half a line must not stay before the next one.
             out.truncate(before)
             out.seek(before)
-            raise SpillFull(f"the write-ahead file cannot be written: {error}") from error
-        self._sizes[self._segments[-1]] += len(line)
+            raise
+
+    def _can_write(self, size: int) -> bool:
+        """Whether the disk takes so much, by trial: quotas are not told otherwise."""
+        path = self._folder / "trial"
+        try:
+            with path.open("wb", buffering=0) as file:
+                return file.write(bytes(size)) == size
+        except OSError:
+            return False
+        finally:
+            path.unlink(missing_ok=True)
 
     def prepend(self, items: Sequence[Item]) -> None:
         """Add items before all others, for good. Raises SpillFull."""
@@ -135,6 +162,7 @@ class SpillFile:
             if self._out is not None:
                 os.fsync(self._out.fileno())
                 self._out.close()
+                self._out = None
             # Of files read but not settled, too: their numbers must not be used again.
             number = max((int(path.stem) for path in self._sizes), default=FIRST_SEGMENT) + 1
             path = self._folder / f"{number:010d}.wal"
@@ -215,10 +243,13 @@ class Buffer:
         return len(self._memory) < self._limit
 
     def wait_for_room(self, stop: threading.Event) -> None:
-        """Until there is room again, or `stop` is set."""
+        """Until there is room again, in memory or on file, or `stop` is set."""
         while not stop.wait(0.5):
             with self._changed:
-                if self._spill.has_room():
+                is_caught_up = (
+                    not self._is_spilling and len(self._memory) < self._limit * ROOM_SHARE
+                )
+                if is_caught_up or self._spill.has_room():
                     return
 
     def take(self, limit: int, patience: float) -> list[Item]:
