@@ -115,6 +115,11 @@ class XApi:
         """Answer the next calls to `path` so; with status 200 it is any answer one likes."""
         self._refusals[path].extend(refusals)
 
+    def answer_again(self, path: str) -> None:
+        """Forget what `refuse` was told of `path`."""
+        with self.lock:
+            self._refusals[path].clear()
+
     def scripted(self, path: str) -> Refusal | None:
         with self.lock:
             waiting = self._refusals[path]

@@ -7,7 +7,7 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 from django.utils import timezone
 
 from ingestion.backoff import Backoff
@@ -50,6 +50,9 @@ class Reader:
         self._look = threading.Event()
         self._sync_lock = threading.Lock()
         self._followed: list[tuple[object, ...]] | None = None
+        # Nothing is followed any more, which the source could not be told yet.
+        self._is_untold = False
+        self._began = Began("", "")
         self._is_idle = False
         self._backoff = Backoff()
         name = source.name
@@ -60,7 +63,7 @@ class Reader:
 
     def start(self, cause: str, message: str) -> None:
         """Begin to read; the ledger learns why nothing was read until now."""
-        self._put(Began(cause, message), is_small=True)
+        self._began = Began(cause, message)
         for thread in self._threads:
             thread.start()
 
@@ -87,6 +90,7 @@ class Reader:
 
     def _listen(self) -> None:
         try:
+            self._say(self._began)
             while not self._stop.is_set():
                 self._listen_once()
         except Exception as error:
@@ -101,14 +105,14 @@ class Reader:
             self._deliver()
         except NeedsAttention:
             raise
-        except DatabaseError as error:
+        except Error as error:
             logger.warning("streams of %s cannot be read: %s", self._source.name, error)
             connections.close_all()
             self._stop.wait(IDLE_SECONDS)
         except SpillFull as error:
             self._source.disconnect()
-            self._lose(BufferFull(str(error)), 0)
             logger.error("%s is left until the database has caught up: %s", self._name, error)
+            self._lose(BufferFull(str(error)), 0)
             self._buffer.wait_for_room(self._stop)
         except SourceError as error:
             self._wait_after(error)
@@ -135,13 +139,13 @@ class Reader:
         """Say that the connection is gone; what was heard until now is in the buffer."""
         if not self._stop.is_set():
             retry_at = timezone.now() + timedelta(seconds=delay)
-            self._put(Lost(error.kind, str(error), retry_at), is_small=True)
+            self._say(Lost(error.kind, str(error), retry_at))
 
     def _deliver(self) -> None:
         """Connect and hand over what comes, until the source raises why it ended."""
         if not self._sync():
             if not self._is_idle:
-                self._put(Idle(), is_small=True)
+                self._say(Idle())
                 self._is_idle = True
             self._changed.wait(IDLE_SECONDS)
             return
@@ -153,8 +157,8 @@ class Reader:
                 self._cursor = event.cursor
             elif isinstance(event, Connected):
                 self._backoff.connected()
-                # Asked to stop in the instant of connecting.
-                if self._stop.is_set():
+                # Asked to stop, or nothing is to be followed, in the instant of connecting.
+                if self._stop.is_set() or not self._followed:
                     self._source.disconnect()
         if not self._stop.is_set() and self._followed:
             raise Closed(f"{self._name} closed the connection")
@@ -165,9 +169,21 @@ class Reader:
             return self._covered_until
         return datetime.fromtimestamp(self._heard_at, UTC)
 
-    def _put(self, event: News, *, is_small: bool = False) -> None:
+    def _put(self, event: News) -> None:
         """Hand over; never waits for the database. Raises SpillFull."""
-        self._buffer.put(Item(time.time(), event), is_small=is_small)
+        self._buffer.put(Item(time.time(), event))
+
+    def _say(self, event: News) -> None:
+        """Hand over news of the connection itself: on a full disk as soon as there is room."""
+        while True:
+            try:
+                self._buffer.put(Item(time.time(), event), is_small=True)
+                return
+            except SpillFull:
+                # Asked to stop: the next process tells since when nothing was read.
+                if self._stop.is_set():
+                    return
+                self._buffer.wait_for_room(self._stop)
 
     def _sync(self) -> bool:
         """Bring the source's rules in step; False when there is nothing to follow."""
@@ -176,7 +192,8 @@ class Reader:
                 wanted = self._wanted()
                 if wanted:
                     sync_streams(self._source)
-            except DatabaseError:
+                    self._is_untold = False
+            except Error:
                 # Away for a moment: what was followed stands, and posts must not be missed.
                 if not self._followed:
                     raise
@@ -204,15 +221,25 @@ class Reader:
         try:
             with self._sync_lock:
                 wanted = self._wanted()
-                if self._followed is None or wanted == self._followed:
+                if self._followed is None or (wanted == self._followed and not self._is_untold):
                     return
+                if not wanted:
+                    self._leave()
                 sync_streams(self._source)
-                self._followed = wanted
+                self._followed, self._is_untold = wanted, False
                 self._changed.set()
-        except (SourceError, DatabaseError) as error:
+        except (SourceError, Error) as error:
             logger.warning("streams of %s not synced, trying again: %s", self._name, error)
             connections.close_all()
-            return
-        if not wanted:
-            # A paid source may go on for a while with rules that are gone.
-            self._source.disconnect()
+        except Exception:
+            # A hold that nobody enforces any more would cost money.
+            logger.exception("streams of %s not synced in an unforeseen way", self._name)
+            connections.close_all()
+
+    def _leave(self) -> None:
+        """Nothing is to be read any more, whether or not the source can be told so.
+
+        A paid one may go on for a while even with rules that are gone.
+        """
+        self._followed, self._is_untold = [], True
+        self._source.disconnect()
