@@ -1,7 +1,8 @@
 """Asking a source whether stored posts still stand, where it does not tell of itself.
 
-A post read again on the day (UTC) on which it was read costs nothing more, so the day's own posts
-are asked for freely; older ones within a daily allowance, as each costs as much as a new one.
+A post read again on the day (UTC) on which it was read costs nothing more, so posts that the source
+delivered today are asked for freely; older and imported ones within a daily allowance, as each
+costs as much as a new one.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ def look_up_deletions(source: LiveSource) -> int:
         return 0
     now = timezone.now()
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    count = _ask(source, _waiting(source.name, now - REST).filter(received_at__gte=midnight), now)
-    older = _waiting(source.name, now - REST_OF_OLDER).filter(received_at__lt=midnight)
+    # What was imported today has not been shown today.
+    today = {"received_at__gte": midnight, "checked_at__gte": midnight}
+    count = _ask(source, _waiting(source.name, now - REST).filter(**today), now)
+    older = _waiting(source.name, now - REST_OF_OLDER)
     allowed = min(BATCH, _allowance(source.name, now))
     if allowed > 0:
         count += _ask(source, older, now, limit=allowed, is_counted=True)

@@ -92,7 +92,7 @@ class _Rows:
 def _stored(rows: Sequence[Row], summary: ImportSummary) -> ImportedChunk:
     good = [(row.post, row.label) for row in rows if row.post is not None]
     posts = [post for post, _ in good]
-    stored = store(posts, announce=False)
+    stored = store(posts, announce=False, read_from=Source.FILE)
     summary.saved += len(stored.post_ids)
     summary.duplicates += stored.duplicates
     # After the posts: a dump tells of both, and never takes back what is still to come.

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import partial
+from typing import NamedTuple
 
 from django.db import connection, transaction
 from django.db.models import Q
@@ -24,36 +26,51 @@ CHUNK = 500
 
 @dataclass
 class Stored:
-    """What became of a batch: ids of new posts, and of those that were there before."""
+    """What became of a batch: ids of new posts, and of those that were there before.
+
+    `counted` posts count as read: the new ones, and known ones that are billed once more.
+    """
 
     post_ids: list[int] = field(default_factory=list)
     known_ids: list[int] = field(default_factory=list)
     duplicates: int = 0
+    counted: int = 0
+
+
+class _Known(NamedTuple):
+    """A post that was there before, and when its source last showed it."""
+
+    pk: int
+    checked_at: datetime
 
 
 @dataclass
 class _Batch:
     """What is settled once all of a batch is inserted: new rows, by source, the links (post id,
-    stream id) of posts that were known, and how many new posts each source (under None) and
-    stream had."""
+    stream id) of posts that were known, known posts with the moment at which they were shown
+    again, and how many posts count as read from each source (under None) and stream."""
 
     fresh: dict[str, list[NewPost]] = field(default_factory=lambda: defaultdict(list))
     links: set[tuple[int, int]] = field(default_factory=set)
+    shown: dict[int, Post] = field(default_factory=dict)
     reads: dict[str, Counter[int | None]] = field(default_factory=lambda: defaultdict(Counter))
 
 
-def store(posts: Sequence[IncomingPost], *, announce: bool = True) -> Stored:
+def store(
+    posts: Sequence[IncomingPost], *, announce: bool = True, read_from: str | None = None
+) -> Stored:
     """Save the posts that are new, in one transaction; link those that are known to more streams.
 
     Safe to repeat and to run in several processes at once: the constraint decides who is first.
-    `posts_ingested` follows the commit unless `announce` is off. A few queries for each 500
-    posts, whatever they hold.
+    `posts_ingested` follows the commit unless `announce` is off. `read_from` names the source that
+    was read, where posts may be another's, as those of files: they count as read from that one,
+    and no source has billed them. A few queries for each 500 posts, whatever they hold.
     """
     stored, batch = Stored(), _Batch()
     with transaction.atomic():
         streams = _existing_streams(posts)
         for source, chunk in _chunks(posts):
-            _store_chunk(source, chunk, streams, stored, batch)
+            _store_chunk(source, chunk, streams, stored, batch, read_from or source)
         _settle(batch)
         for source, reads in sorted(batch.reads.items()):
             usage.count(source, reads)
@@ -93,6 +110,7 @@ def _store_chunk(
     streams: set[int],
     stored: Stored,
     batch: _Batch,
+    reader: str,
 ) -> None:
     unique: dict[str, IncomingPost] = {}
     for post in posts:
@@ -102,14 +120,24 @@ def _store_chunk(
         unique[post.external_id] = post
     _one_at_a_time(source)
     known, fresh = _insert(source, unique)
-    stored.known_ids += known.values()
+    known_ids = {key: post.pk for key, post in known.items()}
+    stored.known_ids += known_ids.values()
     stored.post_ids += (row.pk for row in fresh)
     batch.fresh[source] += fresh
-    batch.links |= _links(known, unique, streams)
-    links = _links({row.external_id: row.pk for row in fresh}, unique, streams)
+    batch.links |= _links(known_ids, unique, streams)
+    read = {row.external_id: row.pk for row in fresh}
+    links = _links(read, unique, streams)
     rows.insert_links(links)
-    batch.reads[source].update(stream for _, stream in links)
-    batch.reads[source][None] += len(fresh)
+    if usage.is_billed(source):
+        if reader == source:
+            again = _billed_again(known, unique, batch)
+            read |= again
+            links |= _links(again, unique, streams)
+        else:
+            _mark_undelivered(read.values())
+    stored.counted += len(read)
+    batch.reads[reader].update(stream for _, stream in links)
+    batch.reads[reader][None] += len(read)
     transaction.on_commit(partial(_count, source, len(fresh), len(posts) - len(fresh)))
 
 
@@ -124,6 +152,27 @@ def _one_at_a_time(source: str) -> None:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"store:{source}"])
 
 
+def _billed_again(
+    known: dict[str, _Known], posts: dict[str, IncomingPost], batch: _Batch
+) -> dict[str, int]:
+    """Known posts (external id → primary key) that cost once more: each does on every day (UTC) on
+    which it is delivered."""
+    now = timezone.now()
+    again: dict[str, int] = {}
+    for key, (pk, shown_at) in known.items():
+        read_at = posts[key].received_at or now
+        if pk not in batch.shown and shown_at.date() < read_at.date():
+            batch.shown[pk] = Post(pk=pk, checked_at=read_at)
+            again[key] = pk
+    return again
+
+
+def _mark_undelivered(post_ids: Iterable[int]) -> None:
+    """The source has not shown these new posts today: to ask for them, or read them, costs."""
+    yesterday = timezone.now() - timedelta(days=1)
+    Post.objects.filter(pk__in=list(post_ids)).update(checked_at=yesterday)
+
+
 def _links(
     pks: dict[str, int], posts: dict[str, IncomingPost], streams: set[int]
 ) -> set[tuple[int, int]]:
@@ -135,18 +184,22 @@ def _count(source: str, saved: int, duplicates: int) -> None:
     metrics.POSTS.labels(source, "duplicate").inc(duplicates)
 
 
-def _insert(source: str, unique: dict[str, IncomingPost]) -> tuple[dict[str, int], list[NewPost]]:
-    """Insert what is not there; return what was (external id → primary key) and the new rows."""
+def _insert(
+    source: str, unique: dict[str, IncomingPost]
+) -> tuple[dict[str, _Known], list[NewPost]]:
+    """Insert what is not there; return what was, by external id, and the new rows."""
     fresh = rows.insert_posts(source, unique)
     if len(fresh) == len(unique):
         return {}, fresh
     there = unique.keys() - {row.external_id for row in fresh}
     known = Post.objects.filter(source=source, external_id__in=there)
-    return dict(known.values_list("external_id", "pk")), fresh
+    found = known.values_list("external_id", "pk", "checked_at")
+    return {key: _Known(pk, checked_at) for key, pk, checked_at in found}, fresh
 
 
 def _settle(batch: _Batch) -> None:
-    """Link known posts to further streams, and let edits take the place of what they edit.
+    """Link known posts to further streams, note which were shown again, and let edits take the
+    place of what they edit.
 
     Every post concerned is held before the first signal goes out: whoever classifies holds posts
     before roll-ups too, so that nobody waits for the other in a circle.
@@ -155,8 +208,10 @@ def _settle(batch: _Batch) -> None:
     moved = [post for change in changes for post in change.moved]
     superseded = {post.pk for change in changes for post in change.superseded}
     missing = _missing(batch.links)
-    hold({post.pk for post in moved} | superseded | {post for post, _ in missing})
+    linked = {post for post, _ in missing}
+    hold({post.pk for post in moved} | superseded | linked | set(batch.shown))
     Post.objects.bulk_update(moved, ["edited_from"], batch_size=CHUNK)
+    Post.objects.bulk_update(batch.shown.values(), ["checked_at"], batch_size=CHUNK)
     _supersede(sorted(superseded))
     _join(missing)
     for source, change in zip(sorted(batch.fresh), changes, strict=True):

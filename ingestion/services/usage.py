@@ -83,14 +83,19 @@ def month_end(moment: datetime) -> datetime:
     return (first + timedelta(days=32)).replace(day=1)
 
 
+def is_billed(source: str) -> bool:
+    """Whether each post that the source delivers is billed, once a day (UTC)."""
+    return source == Source.X
+
+
 def price(source: str) -> float:
     """US dollars a post."""
-    return settings.TWITTER_POST_PRICE if source == Source.X else 0.0
+    return settings.TWITTER_POST_PRICE if is_billed(source) else 0.0
 
 
 def budget(source: str) -> int:
     """Posts a month; 0 means no budget."""
-    return settings.TWITTER_MONTHLY_POST_BUDGET if source == Source.X else 0
+    return settings.TWITTER_MONTHLY_POST_BUDGET if is_billed(source) else 0
 
 
 @dataclass
@@ -150,7 +155,9 @@ def usage_of(source: str, *, now: datetime | None = None) -> dict[int | None, Us
             own.daily_rate = row["recent"] / _days_watched(own.stream, yesterday, now)
     month = MonthlyUsage.objects.filter(source=source, month=month_of(now), stream=None).first()
     minute_ago = now - timedelta(minutes=1)
-    found[None].per_minute = Post.objects.filter(source=source, received_at__gte=minute_ago).count()
+    # What was imported looks as if it was shown the day before.
+    lately = Post.objects.filter(source=source, received_at__gte=minute_ago)
+    found[None].per_minute = lately.filter(checked_at__gte=minute_ago).count()
     found[None].reported = month.reported if month is not None else None
     return found
 
