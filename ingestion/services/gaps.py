@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, F, Min
+from django.db.models import Count, F, Min, QuerySet
 from django.utils import timezone
 
 from ingestion import metrics
@@ -162,7 +162,7 @@ def fill_gaps(source: LiveSource) -> int:
     count = 0
     for gap in _due(source.name):
         if _claim(gap):
-            _Filling(source, source.name, gap).run()
+            _Filling(source, source.name, gap, is_paid=source.is_paid).run()
             count += 1
     return count
 
@@ -188,34 +188,68 @@ def _claim(gap: Gap) -> bool:
 class _Filling:
     """One attempt at one gap."""
 
-    def __init__(self, source: Backfills, name: str, gap: Gap) -> None:
+    def __init__(self, source: Backfills, name: str, gap: Gap, *, is_paid: bool) -> None:
         self._source = source
         self._name = name
         self._gap = gap
+        self._is_paid = is_paid
         self._posts: list[IncomingPost] = []
+        # Streams, by primary key: those to ask for, whose posts came with the last page, that
+        # have been read to the end, and that are left out, and why.
+        self._asked: dict[int, Stream] = {}
+        self._current: set[int] = set()
+        self._read: set[int] = set()
+        self._left_out: dict[int, str] = {}
 
     def run(self) -> None:
-        gap = self._gap
         end = self._end_by_posts()
-        streams = list(Stream.objects.followed().of_source(self._name).filter(created_at__lte=end))
-        if not streams:
+        self._asked = {stream.pk: stream for stream in self._streams_until(end)}
+        if not self._asked:
             self._end(Gap.State.FILLED, "nothing to ask for", "No stream of that time is active.")
             return
-        if not self._may_go_on():
-            return
         try:
-            events = self._source.backfill(
-                streams, gap.started_at - OVERLAP, end + OVERLAP, gap.progress
-            )
-            for event in events:
-                if not self._take(event):
+            # Once more without a stream whose budget is used up, until none is any more.
+            while self._may_go_on():
+                self._leave_out_used_up()
+                if not self._asked:
+                    self._end(self._state_of_failure(), "", self._with_left_out(""))
+                    return
+                if self._ask_until(end):
                     return
         except RateLimited as error:
             self._later(_moment(error.retry_at), "")
         except NeedsAttention as error:
-            self._end(Gap.State.PARTIAL if gap.recovered else Gap.State.UNRECOVERABLE, "", error)
+            self._end(self._state_of_failure(), "", error)
         except SourceError as error:
             self._retry(error)
+
+    def _streams_until(self, end: datetime) -> QuerySet[Stream]:
+        """Streams that miss what was posted then: all but those that were held all the time."""
+        there = Stream.objects.active().of_source(self._name).filter(created_at__lte=end)
+        return there.exclude(held_at__lte=self._gap.started_at)
+
+    def _ask_until(self, end: datetime) -> bool:
+        """Whether the source was asked to the end; False when it must stop before."""
+        gap = self._gap
+        streams = list(self._asked.values())
+        begin = gap.started_at - OVERLAP
+        for event in self._source.backfill(streams, begin, end + OVERLAP, gap.progress):
+            if not self._take(event):
+                return False
+        return True
+
+    def _leave_out_used_up(self) -> bool:
+        """Ask no more for streams whose own budget is used up; whether there are such."""
+        if not self._is_paid:
+            return False
+        # What has been read to the end lacks nothing, however little is left of its budget.
+        spent = spend.used_up(self._name, self._asked.keys() - self._read)
+        for stream, reason in spent.items():
+            self._left_out[stream] = f"{self._asked.pop(stream).name} is not asked for: {reason}."
+        return bool(spent)
+
+    def _with_left_out(self, note: str) -> str:
+        return " ".join(filter(None, (note, *self._left_out.values())))
 
     def _end_by_posts(self) -> datetime:
         """When the gap ended; later where the first post that came after it was written later: then
@@ -233,15 +267,16 @@ class _Filling:
                 self._store("")
         elif isinstance(event, Checkpoint):
             self._store(event.cursor)
-            return self._may_go_on()
+            return self._may_go_on() and not self._leave_out_used_up()
         elif isinstance(event, PostDeleted):
             forget(event.source or self._name, event.external_ids)
         elif isinstance(event, AuthorDeleted):
             forget_author(event.source or self._name, event.author_id)
         elif isinstance(event, CaughtUp):
             self._store("")
-            state = Gap.State.FILLED if event.is_complete else Gap.State.PARTIAL
-            self._end(state, event.how, event.note)
+            is_complete = event.is_complete and not self._left_out
+            state = Gap.State.FILLED if is_complete else Gap.State.PARTIAL
+            self._end(state, event.how, self._with_left_out(event.note))
         return True
 
     def _may_go_on(self) -> bool:
@@ -256,10 +291,16 @@ class _Filling:
         """Posts and how far we are: together, so that none is counted twice or skipped."""
         gap = self._gap
         if self._posts:
+            self._turn_to(set().union(*(post.stream_ids for post in self._posts)))
             gap.recovered += len(store(self._posts).post_ids)
             self._posts = []
         gap.progress = progress or gap.progress
         self._save(next_attempt_at=timezone.now() + CLAIM)
+
+    def _turn_to(self, streams: set[int]) -> None:
+        """A paid source is asked for one stream after the other: earlier ones are read."""
+        self._read |= self._current - streams
+        self._current = streams
 
     def _save(self, **changes: object) -> None:
         for name, value in changes.items():
@@ -274,12 +315,14 @@ class _Filling:
     def _retry(self, error: SourceError) -> None:
         attempts = self._gap.attempts + 1
         if attempts >= ATTEMPTS:
-            state = Gap.State.PARTIAL if self._gap.recovered else Gap.State.UNRECOVERABLE
-            self._end(state, "", f"Given up after {attempts} attempts: {error}")
+            self._end(self._state_of_failure(), "", f"Given up after {attempts} attempts: {error}")
             return
         logger.warning("a gap of %s is not filled yet: %s", self._name, error)
         wait = timedelta(seconds=min(30 * 2**attempts, 3600))
         self._save(next_attempt_at=timezone.now() + wait, note=str(error))
+
+    def _state_of_failure(self) -> Gap.State:
+        return Gap.State.PARTIAL if self._gap.recovered else Gap.State.UNRECOVERABLE
 
     def _end(self, state: Gap.State, how: str, note: object) -> None:
         self._save(state=state, filled_by=how[:64], note=str(note))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -29,9 +29,26 @@ RESERVE_LIMIT = 1 - HOLD_SHARE
 
 
 def may_read(source: str) -> bool:
-    """Whether the budget allows a page more, beyond what streams need."""
-    whole = usage.usage_of(source)[None]
-    return not whole.budget or whole.used < whole.budget * HOLD_SHARE
+    """Whether the account's budget allows a page more, beyond what streams need."""
+    return _has_left(usage.usage_of(source)[None])
+
+
+def used_up(source: str, stream_ids: Iterable[int]) -> dict[int, str]:
+    """Those of a paid source's streams whose own budget allows no page more, and why in words.
+
+    Both budgets are asked before each page, so that one is overrun by a page at most.
+    """
+    found = usage.usage_of(source)
+    spent = (found[pk] for pk in stream_ids if pk in found and not _has_left(found[pk]))
+    return {own.stream.pk: f"its {_spent(own)}" for own in spent if own.stream is not None}
+
+
+def _has_left(of: Usage) -> bool:
+    return not of.budget or of.used < of.budget * HOLD_SHARE
+
+
+def _spent(own: Usage) -> str:
+    return f"budget of {own.budget:,} posts this month is used up"
 
 
 def check_usage(source: ReportsUsage, name: str) -> int:
@@ -76,7 +93,7 @@ def _judge(
     """Stream → why it is held ("" when it is not), and the share that it may take."""
     whole = found[None]
     verdicts = {stream.pk: _by_own_budget(found[stream.pk], whole) for stream in streams}
-    if not whole.budget or whole.used < whole.budget * HOLD_SHARE:
+    if _has_left(whole):
         return verdicts
     left = whole.budget - whole.used
     if left <= _reserve(whole, whole):
@@ -87,7 +104,7 @@ def _judge(
 
 def _by_own_budget(own: Usage, whole: Usage) -> Verdict:
     if own.budget and own.budget - own.month <= _reserve(own, whole):
-        return f"Its budget of {own.budget:,} posts this month is used up.", None
+        return f"Its {_spent(own)}.", None
     return FREE
 
 

@@ -252,7 +252,7 @@ def test_an_interrupted_fill_goes_on_where_it_was(x: XApi) -> None:
         gap.ended_at,
         "",  # type: ignore[arg-type]
     )
-    filling = gaps._Filling(live, "x", gap)
+    filling = gaps._Filling(live, "x", gap, is_paid=True)
     while not gap.progress:
         filling._take(next(events))
     events.close()
