@@ -7,8 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import takewhile
+from datetime import datetime, timedelta
 
 from django.utils import timezone
 
@@ -22,7 +21,7 @@ from ingestion.exceptions import (
     SourceError,
 )
 from ingestion.models import RecentSearch, Source, Stream
-from ingestion.services import spend
+from ingestion.services import spend, usage
 from ingestion.services.posts import store
 from ingestion.services.streams import MAX_QUERY
 from ingestion.sources.x_search import (
@@ -41,17 +40,23 @@ FAULTS = 6
 # An honest query has been collected in less searches than that.
 CHAIN = 1000
 NO_BUDGET = "The month's budget allows no more posts: raise it, or go on next month"
+# By so much a beginning that moves with the clock is off, and still the same one.
+SLACK = timedelta(minutes=1)
 OUT_OF_REACH = "X's search reaches 7 days back; what is older stays missing"
 
 
 @dataclass(frozen=True)
 class SearchProgress:
-    """How a search fares; `oldest_at` is how far back everything is stored."""
+    """How a search fares; `oldest_at` is how far back everything is stored.
+
+    `billed` posts of this run cost: X bills a post once on each day (UTC) on which it is read.
+    """
 
     posts_read: int
     saved: int
     oldest_at: datetime | None
     message: str = ""
+    billed: int = 0
 
 
 Show = Callable[[SearchProgress], None]
@@ -63,6 +68,7 @@ def search_recent(
     stream: str | None = None,
     start: datetime | None = None,
     end: datetime | None = None,
+    last: timedelta | None = None,
     max_posts: int | None = None,
     progress: Show | None = None,
     resume: bool = True,
@@ -70,19 +76,20 @@ def search_recent(
 ) -> RecentSearch:
     """Store what X's recent search finds, newest first, and return how it went.
 
-    Each page is stored before the next is asked for. A search that was interrupted goes on where
-    it was; after a finished one only newer posts are read, unless `start` asks for older ones
-    than it read. `resume=False` begins anew. `stream` names the stream that the posts join.
-    `max_posts`, `stop` and the month's budget end it after a page. Waits while X allows no call.
-    Raises NotConfigured; or SourceError, and then the row says why, too.
+    `start` and `end` limit it, or instead of `start` `last`: how long ago it begins. Each page is
+    stored before the next is asked for. A search that was interrupted goes on where it was, unless
+    another time is asked for; after a finished one only newer posts are read, unless `start` asks
+    for older ones than it read. `resume=False` begins anew. `stream` names the stream that the
+    posts join. `max_posts`, `stop` and the month's budgets end it after a page. Waits while X
+    allows no call. Raises NotConfigured; or SourceError, and then the row says why, too.
     """
     query = _checked(query)
     joined = _stream(stream)
     source = sources.create(Source.X)
     if not isinstance(source, Searches):
         raise NotConfigured(f"{source.name} cannot be searched")
-    row = _row(query, joined, start, end, resume)
-    _Search(source, row, max_posts, stop or threading.Event(), progress).run()
+    row, note = _row(query, joined, _Asked(start, end, last), resume)
+    _Search(source, row, max_posts, stop or threading.Event(), progress).run(note)
     return row
 
 
@@ -104,23 +111,82 @@ def _stream(name: str | None) -> Stream | None:
     return stream
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """The time that somebody wants searched; `last` is how long before now it begins."""
+
+    start: datetime | None
+    end: datetime | None
+    last: timedelta | None
+
+    def start_at(self, moment: datetime) -> datetime | None:
+        """Where it begins when it is asked for at `moment`."""
+        return self.start if self.last is None else moment - self.last
+
+    def is_of(self, row: RecentSearch, done: list[RecentSearch]) -> bool:
+        """Whether `row`, begun when the searches `done` were, is for this time."""
+        if self.end is not None and self.end != row.end_time:
+            return False
+        start = self.start_at(row.created_at)
+        if start is None:
+            return True
+        slack = timedelta(0) if self.last is None else SLACK
+        begins = filter(None, (start, _newer_only(done, start)))
+        return row.start_time is not None and any(
+            abs(row.start_time - begin) <= slack for begin in begins
+        )
+
+
 def _row(
-    query: str,
-    stream: Stream | None,
-    start: datetime | None,
-    end: datetime | None,
-    resume: bool,
-) -> RecentSearch:
-    """The unfinished search of this query, or a new one for what is not stored yet."""
+    query: str, stream: Stream | None, asked: _Asked, resume: bool
+) -> tuple[RecentSearch, str]:
+    """The unfinished search of this query and time, or a new one for what is not stored yet.
+
+    And what is to be said about it, or "".
+    """
+    start, note = asked.start_at(timezone.now()), ""
     earlier = RecentSearch.objects.filter(source=Source.X, query=query, stream=stream)
     last = earlier.first() if resume else None
-    if last is not None and last.state != RecentSearch.State.DONE:
-        return last
     if last is not None:
-        done = takewhile(lambda row: row.state == RecentSearch.State.DONE, earlier[:CHAIN])
-        start = _newer_only(list(done), start)
-    return RecentSearch.objects.create(
-        source=Source.X, query=query, stream=stream, start_time=start, end_time=end
+        done = list(earlier.filter(state=RecentSearch.State.DONE)[:CHAIN])
+        if last.state != RecentSearch.State.DONE:
+            if _is_beyond_reach(last):
+                note = _close(last)
+                done.insert(0, last)
+            elif asked.is_of(last, done):
+                return last, ""
+            else:
+                note = _leave(last)
+        start = _newer_only(done, start)
+    new = RecentSearch.objects.create(
+        source=Source.X, query=query, stream=stream, start_time=start, end_time=asked.end
+    )
+    return new, note
+
+
+def _is_beyond_reach(row: RecentSearch) -> bool:
+    """Whether X's search finds nothing any more of what an unfinished search has not read."""
+    oldest = moment_of(row.oldest_id)
+    return oldest is not None and oldest < timezone.now() - REACH
+
+
+def _close(row: RecentSearch) -> str:
+    """It can read no more; what it has read counts as read."""
+    row.state, row.error = RecentSearch.State.DONE, OUT_OF_REACH
+    row.save(update_fields=["state", "error", "updated_at"])
+    return (
+        f"Begun anew: the rest of search {row.pk} is older than the 7 days that X's search reaches"
+    )
+
+
+def _leave(row: RecentSearch) -> str:
+    row.error = "Left for a search of another time"
+    row.save(update_fields=["error", "updated_at"])
+    reached = moment_of(row.oldest_id)
+    where = "before its first page" if reached is None else f"at {reached:%Y-%m-%d %H:%M} UTC"
+    return (
+        f"Begun anew for the time asked for: search {row.pk}, of another time, stays where it "
+        f"stopped, {where}"
     )
 
 
@@ -157,14 +223,17 @@ class _Search:
         self._row = row
         self._stop = stop
         self._show = show
+        self._billed = 0
         self._left = math.inf if max_posts is None else max_posts
         self._page_size = _page_size(max_posts)
         self._streams = frozenset() if row.stream_id is None else frozenset({row.stream_id})
         self._since_id = _newest_before(row)
 
-    def run(self) -> None:
+    def run(self, note: str = "") -> None:
+        """`note` is told first, and stays with the row."""
         is_cut = self._window().is_cut(timezone.now())
-        self._save(state=RecentSearch.State.RUNNING, error=OUT_OF_REACH if is_cut else "")
+        notes = filter(None, (note, OUT_OF_REACH if is_cut else ""))
+        self._save(state=RecentSearch.State.RUNNING, error=". ".join(notes))
         self._tell(self._row.error)
         try:
             is_done = self._collect_patiently()
@@ -208,15 +277,28 @@ class _Search:
         """Whether no page more may be read: each costs as much as the stream."""
         if self._stop.is_set() or self._left <= 0:
             return True
-        if spend.may_read(self._row.source):
-            return False
-        self._save(error=NO_BUDGET)
-        return True
+        if why := self._why_not():
+            self._save(error=why)
+        return bool(why)
+
+    def _why_not(self) -> str:
+        """What keeps us from reading a page more: a used-up budget; "" when nothing does."""
+        row = self._row
+        if not spend.may_read(row.source):
+            return NO_BUDGET
+        for reason in spend.used_up(row.source, self._streams).values():
+            return f"Stream {row.stream} may read no more, {reason}: raise it, or go on next month"
+        return ""
 
     def _store(self, page: Page) -> None:
         """Posts first, then how far we are: what is read twice is stored once."""
         row = self._row
         stored = store(page.posts)
+        bad = page.posts_read - len(page.posts)
+        if bad:
+            # They are billed as the others.
+            usage.count(row.source, {None: bad})
+        self._billed += stored.counted + bad
         self._left -= page.posts_read
         self._save(
             newest_id=row.newest_id or page.newest_id,
@@ -224,7 +306,6 @@ class _Search:
             posts_read=row.posts_read + page.posts_read,
             saved=row.saved + len(stored.post_ids),
         )
-        bad = len(page.events) - len(page.posts)
         self._tell(f"{bad} posts could not be understood" if bad else "")
 
     def _wait(self, why: str, seconds: float) -> None:
@@ -242,7 +323,8 @@ class _Search:
     def _tell(self, message: str) -> None:
         if self._show is not None:
             row = self._row
-            self._show(SearchProgress(row.posts_read, row.saved, moment_of(row.oldest_id), message))
+            oldest_at = moment_of(row.oldest_id)
+            self._show(SearchProgress(row.posts_read, row.saved, oldest_at, message, self._billed))
 
 
 def _newest_before(row: RecentSearch) -> str:
@@ -250,11 +332,13 @@ def _newest_before(row: RecentSearch) -> str:
 
     It begins in that post's millisecond; the id tells the posts of that millisecond apart.
     """
+    if row.start_time is None:
+        return ""
     earlier = RecentSearch.objects.filter(
         source=row.source, query=row.query, stream=row.stream_id, pk__lt=row.pk
-    ).exclude(newest_id="")
-    last = earlier.first() if row.start_time else None
-    return last.newest_id if last and moment_of(last.newest_id) == row.start_time else ""
+    )
+    newest = earlier.values_list("newest_id", flat=True)[:CHAIN]
+    return next((key for key in newest if moment_of(key) == row.start_time), "")
 
 
 def _says_when(error: SourceError) -> bool:

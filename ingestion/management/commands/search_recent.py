@@ -36,9 +36,9 @@ def moment(text: str) -> datetime:
 class Command(BaseCommand):
     help = (
         "Stores and classifies the posts of the last 7 days that X's recent search finds, newest "
-        "first. An interrupted search goes on where it was; after a finished one only newer posts "
-        "are read. SIGTERM and Ctrl-C end it after the page. Exit code: 0 finished, stopped or "
-        "enough posts, 1 X refuses or stays away, 2 wrong usage."
+        "first. An interrupted search goes on where it was, unless another time is asked for; "
+        "after a finished one only newer posts are read. SIGTERM and Ctrl-C end it after the page. "
+        "Exit code: 0 finished, stopped or enough posts, 1 X refuses or stays away, 2 wrong usage."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -57,7 +57,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print the summary as JSON.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        start, end = self._window(options)
+        start, end, last = self._window(options)
         stop = threading.Event()
         status = _StatusLine(self)
         try:
@@ -67,6 +67,7 @@ class Command(BaseCommand):
                     stream=options["stream"],
                     start=start,
                     end=end,
+                    last=last,
                     max_posts=options["max_posts"],
                     progress=status.show,
                     resume=not options["restart"],
@@ -80,21 +81,25 @@ class Command(BaseCommand):
             raise CommandError(f"{error}; run it again to go on") from error
         finally:
             status.end()
-        summary = _summary(row, status.read_before, status.saved_before)
+        summary = _summary(row, status)
         self.stdout.write(json.dumps(summary) if options["json"] else _in_words(summary))
 
-    def _window(self, options: dict[str, Any]) -> tuple[datetime | None, datetime | None]:
+    def _window(
+        self, options: dict[str, Any]
+    ) -> tuple[datetime | None, datetime | None, timedelta | None]:
+        """Beginning and end, or instead of a beginning how long ago it is."""
         for name in ("days", "max_posts"):
             if options[name] is not None and not options[name] > 0:
                 raise CommandError(f"--{name.replace('_', '-')} must be above 0", returncode=2)
-        start, end = options["since"], options["until"]
+        start, end, last = options["since"], options["until"], None
         if options["days"] is not None:
-            start = timezone.now() - timedelta(days=min(options["days"], 3650))
-        if start and start >= timezone.now():
+            last = timedelta(days=min(options["days"], 3650))
+        begin = start if last is None else timezone.now() - last
+        if begin and begin >= timezone.now():
             raise CommandError("--since lies in the future", returncode=2)
-        if start and end and start >= end:
+        if begin and end and begin >= end:
             raise CommandError("--until must be later than the beginning", returncode=2)
-        return start, end
+        return start, end, last
 
 
 class _StatusLine:
@@ -108,8 +113,10 @@ class _StatusLine:
         self._is_begun = False
         self.read_before = 0
         self.saved_before = 0
+        self.billed = 0
 
     def show(self, progress: SearchProgress) -> None:
+        self.billed = progress.billed
         if not self._is_begun:
             self._is_begun = True
             self.read_before, self.saved_before = progress.posts_read, progress.saved
@@ -139,17 +146,17 @@ class _StatusLine:
             self._err.write("")
 
 
-def _summary(row: RecentSearch, read_before: int, saved_before: int) -> dict[str, Any]:
-    read = row.posts_read - read_before
+def _summary(row: RecentSearch, status: _StatusLine) -> dict[str, Any]:
     return {
         "search": row.pk,
         "query": row.query,
         "state": row.state,
-        "posts_read": read,
-        "saved": row.saved - saved_before,
+        "posts_read": row.posts_read - status.read_before,
+        "saved": row.saved - status.saved_before,
+        "billed": status.billed,
         "newest_id": row.newest_id,
         "oldest_id": row.oldest_id,
-        "cost_usd": round(read * settings.TWITTER_POST_PRICE, 4),
+        "cost_usd": round(status.billed * settings.TWITTER_POST_PRICE, 4),
         "note": row.error,
     }
 
