@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
+from importlib import import_module
 from typing import Any
 
+from channels.auth import get_user
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
 from django.db import Error as DatabaseError
 from django.http import QueryDict
 from django.utils import translation
@@ -26,6 +30,8 @@ logger = logging.getLogger(__name__)
 # The close code that tells the page to sign in rather than to try again.
 SIGN_IN = 4401
 TRY_AGAIN = 1013
+# So long after a session has ended, or an account was closed, a page goes on at most.
+LOOK_SECONDS = 60.0
 
 
 class LiveConsumer(AsyncWebsocketConsumer):
@@ -75,12 +81,27 @@ class LiveConsumer(AsyncWebsocketConsumer):
         # Joins before it reads: what arrives in between comes twice rather than never.
         await ticker().join(self.viewer)
         await self._send_snapshot()
+        clock = asyncio.get_running_loop().time
+        # Who came at once does not ask at once.
+        look_at = clock() + LOOK_SECONDS * random.random()
         while True:
             message = await self.viewer.next()
+            if clock() >= look_at:
+                if not await self._may_stay():
+                    await self.close(SIGN_IN)
+                    return
+                look_at = clock() + LOOK_SECONDS
             if self.viewer.skipped:
                 self.viewer.skipped = False
                 await self._send_snapshot()
             await self.send(text_data=message)
+
+    async def _may_stay(self) -> bool:
+        """By what session and account are now; two questions at most."""
+        if not settings.API_REQUIRE_AUTH:
+            return True
+        store = import_module(settings.SESSION_ENGINE).SessionStore
+        return may_watch(await get_user({"session": store(self.scope["session"].session_key)}))
 
     async def _send_snapshot(self) -> None:
         # Of a server that starts anew all viewers come at once, most of them with one query.

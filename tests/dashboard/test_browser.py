@@ -3,11 +3,28 @@
 from contextlib import ExitStack
 from typing import Any
 
+import pytest
+from django.contrib.auth.models import User
+from pytest_django.fixtures import Settings
+
+from dashboard import consumers
 from ingestion.services import forget
 from ingestion.signals import alert_raised
 from modeling.models import ModelVersion
 from tests.conftest import serve
-from tests.dashboard.browser import aside, browser_test, choose, in_browser, judge, shows, until
+from tests.dashboard.browser import (
+    aside,
+    browser_test,
+    choose,
+    complete,
+    in_browser,
+    judge,
+    session_of,
+    shows,
+    sign_in,
+    until,
+    with_chromium,
+)
 from tests.dashboard.factories import make_stream
 from tests.ports import reserved_port
 
@@ -120,6 +137,29 @@ def test_a_deleted_post_does_not_come_back_after_a_pause(
         assert page.locator(".post").count() == 0
 
     in_browser(live_site, visit)
+
+
+def test_an_open_page_leads_to_sign_in_once_the_account_is_closed(
+    live_site: str,
+    champion: ModelVersion,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.API_REQUIRE_AUTH = True
+    monkeypatch.setattr(consumers, "LOOK_SECONDS", 0.0)
+    ada = User.objects.create_user("ada")
+    session = session_of(ada)
+
+    def work(browser: Any) -> None:
+        context = browser.new_context()
+        sign_in(context, live_site, session)
+        page = context.new_page()
+        page.goto(f"{live_site}/?range=6h")
+        complete(page)
+        aside(lambda: User.objects.filter(pk=ada.pk).update(is_active=False))
+        page.wait_for_url("**/login/?next=/%3Frange%3D6h")
+
+    with_chromium(work)
 
 
 def test_a_socket_that_falls_silent_is_opened_anew(live_site: str, champion: ModelVersion) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,11 +11,12 @@ import pytest
 import websockets
 from channels.db import database_sync_to_async
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from dashboard import live
+from dashboard import consumers, live
 from dashboard.live import Shared, Ticker, Viewer
 from tests.conftest import wait_until
 from tests.dashboard.factories import judge, judged, make_posts
@@ -206,6 +207,58 @@ async def test_who_is_signed_in_may_watch_a_closed_site(live_site: str, settings
 
     async with browser(live_site, additional_headers={"Cookie": await cookie()}) as socket:
         assert (await read(socket))["type"] == "snapshot"
+
+
+def end_session(ada: User) -> None:
+    Session.objects.all().delete()
+
+
+def close_account(ada: User) -> None:
+    User.objects.filter(pk=ada.pk).update(is_active=False)
+
+
+def change_password(ada: User) -> None:
+    ada.set_password("another-long-password")
+    ada.save()
+
+
+@pytest.mark.parametrize("ends", [end_session, close_account, change_password])
+async def test_an_open_page_ends_with_the_right_to_watch(
+    live_site: str,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    ends: Callable[[User], None],
+) -> None:
+    settings.API_REQUIRE_AUTH = True
+    monkeypatch.setattr(consumers, "LOOK_SECONDS", 0.0)
+
+    @database_sync_to_async
+    def signed_in() -> tuple[User, str]:
+        user, client = User.objects.create_user("ada"), Client()
+        client.force_login(user)
+        return user, f"sessionid={client.cookies['sessionid'].value}"
+
+    ada, cookie = await signed_in()
+    async with browser(live_site, additional_headers={"Cookie": cookie}) as socket:
+        # It has been looked at and goes on.
+        for _ in range(2):
+            await read_until(socket, "tick")
+        await database_sync_to_async(ends)(ada)
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            async with asyncio.timeout(30):
+                while True:
+                    await socket.recv()
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == consumers.SIGN_IN
+    await asyncio.to_thread(wait_until, lambda: watching() == 0)
+
+
+async def test_a_page_of_an_open_site_stays_without_a_session(
+    live_site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers, "LOOK_SECONDS", 0.0)
+    async with browser(live_site) as socket:
+        for _ in range(3):
+            await read_until(socket, "tick")
 
 
 async def test_a_client_that_names_no_origin_is_refused(live_site: str) -> None:
