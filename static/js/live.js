@@ -8,7 +8,7 @@ import { Training } from "./training.js";
 import { startFilters, offerLanguages } from "./filters.js";
 import { Details } from "./details.js";
 import { Comparison } from "./compare.js";
-import { decimals, signed } from "./net.js";
+import { decimals, netBand, signed } from "./net.js";
 import { Problems } from "./problems.js";
 import { BinTable } from "./table.js";
 import { TryBox } from "./try.js";
@@ -52,11 +52,10 @@ function showTotals() {
   const total = categories.reduce((sum, c) => sum + (view.totals[c.key] || 0), 0);
   const split = byId("split");
   while (split.children.length < categories.length) split.append(document.createElement("span"));
-  let net = 0;
+  const net = netBand(view.totals, categories);
   categories.forEach((category, index) => {
     const count = view.totals[category.key] || 0;
     const share = total ? count / total : 0;
-    net += (category.polarity || 0) * share;
     const bar = split.children[index];
     bar.dataset.category = category.key;
     bar.style.flexGrow = share;
@@ -65,7 +64,7 @@ function showTotals() {
     document.querySelector(`[data-count="${category.key}"]`).textContent = number.format(count);
   });
   split.setAttribute("aria-label", categories.map((c) => `${c.name} ${percent.format(total ? (view.totals[c.key] || 0) / total : 0)}`).join(", "));
-  byId("net").textContent = total ? signed(net) : "–";
+  byId("net").textContent = net ? signed(net.mean) : "–";
   byId("mood").textContent = view.mood;
 }
 

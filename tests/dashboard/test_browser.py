@@ -10,7 +10,7 @@ from pytest_django.fixtures import Settings
 from dashboard import consumers
 from ingestion.services import forget
 from ingestion.signals import alert_raised
-from modeling.models import ModelVersion
+from modeling.models import Category, ModelVersion
 from tests.conftest import serve
 from tests.dashboard.browser import (
     aside,
@@ -25,7 +25,7 @@ from tests.dashboard.browser import (
     until,
     with_chromium,
 )
-from tests.dashboard.factories import make_stream
+from tests.dashboard.factories import judged, make_stream
 from tests.ports import reserved_port
 
 pytestmark = browser_test
@@ -137,6 +137,20 @@ def test_a_deleted_post_does_not_come_back_after_a_pause(
         assert page.locator(".post").count() == 0
 
     in_browser(live_site, visit)
+
+
+def test_net_is_of_the_categories_with_a_polarity_alone(
+    live_site: str, champion: ModelVersion
+) -> None:
+    Category.objects.create(scheme=champion.scheme, key="unclear", name="Unclear", position=9)
+    judged("a game or a song", category="unclear")
+    judged("the food awful today", category="negative")
+
+    def visit(page: Any) -> None:
+        shows(page, "[data-share=unclear]", "50%")
+        shows(page, "#net", "−1.00")
+
+    in_browser(live_site, visit, locale="en-GB")
 
 
 def test_an_open_page_leads_to_sign_in_once_the_account_is_closed(
