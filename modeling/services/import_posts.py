@@ -65,5 +65,6 @@ def _compare(
             unknown += 1
         elif (given := judged.get((post.source, post.external_id))) is not None:
             truth.append(labels.index(label.lower()))
-            scores.append([given[key] for key in labels])
+            # A category that is younger than the judgement has no score in it.
+            scores.append([given.get(key, 0.0) for key in labels])
     return unknown

@@ -56,6 +56,15 @@ def test_the_agreement_with_the_file_s_labels_is_printed(
     assert "1 labels are none of the scheme's" in out
 
 
+def test_a_category_that_is_younger_than_the_judgements_is_no_hindrance(
+    champion: ModelVersion, tweets: Path
+) -> None:
+    run(tweets)
+    champion.scheme.categories.create(key="sad", name="Sad", position=9)
+    out, _ = run(tweets, "--label-column", "feel")
+    assert "agreement with 4 labels" in out
+
+
 def test_importing_again_changes_nothing(champion: ModelVersion, tweets: Path) -> None:
     run(tweets)
     out, _ = run(tweets, "--json")
