@@ -28,9 +28,10 @@ from rest_framework.exceptions import (
 )
 
 from api import exceptions, ndjson
-from api.authentication import REALM, bearer
+from api.authentication import REALM, bearer, is_due
 from api.limits import Allowance, take
 from api.middleware import HEADER, use_request_id
+from api.models import ApiToken
 from api.permissions import Scope
 from api.refusals import BodyTooSlow, DatabaseAway, PayloadTooLarge
 from modeling.exceptions import EngineOverloaded, ModelingError
@@ -108,16 +109,17 @@ async def stream_predictions(scope: Message, receive: Receive, send: Send) -> No
         await _start(send, 204, {"Allow": "POST, OPTIONS", HEADER: request_id})
         await send({"type": "http.response.body"})
         return
+    request = ASGIRequest(dict(scope), BytesIO())
     try:
-        allowance = await database_sync_to_async(_admit)(scope)
+        allowance = await database_sync_to_async(_admit)(request)
     except APIException as error:
         await _send_problem(scope, send, error)
         return
     headers = {"Content-Type": ndjson.MEDIA_TYPE, HEADER: request_id, "X-Accel-Buffering": "no"}
     await _start(send, 200, {**headers, **(allowance.headers() if allowance else {})})
     try:
-        await _answer_lines(receive, send)
-    except (ModelingError, TimeoutError, DatabaseError) as error:
+        await _answer_lines(request, receive, send)
+    except (ModelingError, TimeoutError, DatabaseError, APIException) as error:
         # The status is sent: a last line without a number says why there are no more.
         logger.warning("a stream of predictions ends early: %s", error)
         said = exceptions.in_words(error) or f"Nothing came for {IDLE_SECONDS:.0f} s."
@@ -125,17 +127,27 @@ async def stream_predictions(scope: Message, receive: Receive, send: Send) -> No
     await send({"type": "http.response.body"})
 
 
-def _admit(scope: Message) -> Allowance | None:
+def _admit(request: ASGIRequest) -> Allowance | None:
     """Count a request that may stream; raises APIException for one that may not."""
-    if scope["method"] != "POST":
-        raise MethodNotAllowed(scope["method"])
-    request = ASGIRequest(dict(scope), BytesIO())
+    if request.method != "POST":
+        raise MethodNotAllowed(str(request.method))
     # No cookies here: a page of another origin could send them along.
     request.user = AnonymousUser()
     try:
         request.get_host()
     except SuspiciousOperation as error:
         raise ParseError("The host is not one of ALLOWED_HOSTS.") from error
+    token = _token(request)
+    if request.content_type not in ndjson.MEDIA_TYPES:
+        raise UnsupportedMediaType(request.content_type or "")
+    allowance = take(request, token)
+    if allowance is not None and allowance.is_spent:
+        raise Throttled(allowance.seconds)
+    return allowance
+
+
+def _token(request: ASGIRequest) -> ApiToken | None:
+    """What lets the request stream; raises APIException where nothing does, any more."""
     try:
         token = bearer(request)
     except DatabaseError as error:
@@ -145,15 +157,11 @@ def _admit(scope: Message) -> Allowance | None:
             raise NotAuthenticated
         if not token.allows(Scope.PREDICT):
             raise PermissionDenied
-    if request.content_type not in ndjson.MEDIA_TYPES:
-        raise UnsupportedMediaType(request.content_type or "")
-    allowance = take(request, token)
-    if allowance is not None and allowance.is_spent:
-        raise Throttled(allowance.seconds)
-    return allowance
+    return token
 
 
-async def _answer_lines(receive: Receive, send: Send) -> None:
+async def _answer_lines(request: ASGIRequest, receive: Receive, send: Send) -> None:
+    """Raises APIException once the request's token is valid no more."""
     reader = ndjson.LineReader()
     is_whole = False
     while not is_whole:
@@ -163,9 +171,15 @@ async def _answer_lines(receive: Receive, send: Send) -> None:
             return
         is_whole = not message.get("more_body", False)
         for block in ndjson.blocks(reader.feed(message.get("body", b""))):
-            await _send_piece(send, ndjson.answer(block, await _judge(block)))
+            await _answer(request, block, send)
     for block in ndjson.blocks(reader.finish()):
-        await _send_piece(send, ndjson.answer(block, await _judge(block)))
+        await _answer(request, block, send)
+
+
+async def _answer(request: ASGIRequest, block: list[ndjson.Line], send: Send) -> None:
+    if is_due(request):
+        await database_sync_to_async(_token)(request)
+    await _send_piece(send, ndjson.answer(block, await _judge(block)))
 
 
 async def _judge(block: list[ndjson.Line]) -> Batch | None:

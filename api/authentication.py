@@ -37,13 +37,28 @@ def bearer(request: HttpRequest) -> ApiToken | None:
 
     Raises AuthenticationFailed for one that is unknown, expired or revoked: which, it does not say.
     """
-    words = request.headers.get("Authorization", "").split()
-    if not words or words[0].lower() != "bearer":
+    secret = _secret(request)
+    if secret is None:
         return None
-    token = tokens.find(words[1]) if len(words) == 2 else None
+    token = tokens.find(secret)
     if token is None:
         raise AuthenticationFailed("The token is not valid: unknown, expired or revoked.")
     return token
+
+
+def is_due(request: HttpRequest) -> bool:
+    """Whether `bearer` would ask the database, as the last look at the request's token is some
+    seconds old. Asks nobody."""
+    secret = _secret(request)
+    return secret is not None and tokens.remembered(secret) is None
+
+
+def _secret(request: HttpRequest) -> str | None:
+    """What a token's bearer says, "" where it is not one word; None without a token."""
+    words = request.headers.get("Authorization", "").split()
+    if not words or words[0].lower() != "bearer":
+        return None
+    return words[1] if len(words) == 2 else ""
 
 
 def actor(request: Request) -> Actor:

@@ -3,15 +3,18 @@
 import http.client
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from api import asgi, ndjson, tokens
+from api.models import ApiToken
 from modeling.models import ModelVersion
 from tests.conftest import table_away
 
@@ -124,6 +127,68 @@ def test_who_may_not_stream_is_told_before_sending(
     for scope, expected in (("read", 403), ("predict", 200)):
         _, secret = tokens.issue("test", [scope], days=1)
         assert send(live_site, b'"a"', Authorization=f"Bearer {secret}")[0] == expected
+
+
+def expire(token: ApiToken) -> None:
+    ApiToken.objects.filter(pk=token.pk).update(expires_at=timezone.now())
+
+
+def revoke(token: ApiToken) -> None:
+    ApiToken.objects.filter(pk=token.pk).update(revoked_at=timezone.now())
+
+
+def close_account(token: ApiToken) -> None:
+    User.objects.filter(pk=token.user_id).update(is_active=False)
+
+
+def narrow(token: ApiToken) -> None:
+    ApiToken.objects.filter(pk=token.pk).update(scopes="read")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("ends", "says"),
+    [
+        (expire, "expired or revoked"),
+        (revoke, "expired or revoked"),
+        (close_account, "expired or revoked"),
+        (narrow, "permission"),
+    ],
+)
+def test_a_stream_ends_with_the_right_to_it(
+    champion: ModelVersion,
+    live_site: str,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    ends: Callable[[ApiToken], None],
+    says: str,
+) -> None:
+    settings.API_REQUIRE_AUTH = True
+    # As if the last look were as old: what ends the right comes from another process.
+    monkeypatch.setattr(tokens, "REMEMBERED_SECONDS", 0.0)
+    token, secret = tokens.issue("test", ["predict"], days=1)
+    host, port = urlsplit(live_site).netloc.split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(
+            f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-ndjson\r\n"
+            f"Authorization: Bearer {secret}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        )
+        answer = connection.makefile("rb")
+
+        def ask(line: bytes) -> dict[str, Any]:
+            connection.sendall(b"%x\r\n%s\r\n" % (len(line), line))
+            while not (told := answer.readline()).startswith(b"{"):
+                assert told, "the connection was closed"
+            found: dict[str, Any] = json.loads(told)
+            return found
+
+        assert [ask(b'"the food awful today"\n')["line"] for _ in range(2)] == [1, 2]
+        ends(token)
+        last = ask(b'"the food awful today"\n')
+        # The body ends with it.
+        while (rest := answer.readline()).strip() != b"0":
+            assert rest.strip() == b"", rest
+    assert says in last["error"] and "line" not in last
 
 
 @pytest.mark.django_db(transaction=True)
