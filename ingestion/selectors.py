@@ -103,7 +103,7 @@ def status_words(row: Connection, *, is_lost: bool | None = None) -> str:
 def source_states(now: datetime | None = None) -> list[SourceState]:
     """Every source that was ever streamed or has streams to follow, by name. Five queries."""
     now = now or timezone.now()
-    recent = Post.objects.filter(received_at__gte=now - RATE_WINDOW).order_by()
+    recent = Post.objects.delivered_since(now - RATE_WINDOW).order_by()
     rates = dict(recent.values_list("source").annotate(Count("pk")))
     months = MonthlyUsage.objects.filter(month=now.date().replace(day=1), stream=None)
     usage = {row.source: row for row in months}

@@ -55,6 +55,10 @@ class PostQuerySet(models.QuerySet["Post"]):
         # The exclusion repeats the partial index's own condition, so that it is used.
         return self.filter(source=source, original_id__in=original_ids).exclude(original_id="")
 
+    def delivered_since(self, moment: datetime) -> PostQuerySet:
+        """What came from its source since then; imported posts of X look as if checked before."""
+        return self.filter(received_at__gte=moment, checked_at__gte=moment)
+
     def matching(self, words: str) -> PostQuerySet:
         """Posts with all of these words, in any order and case; on SQLite parts of words count."""
         return holding(self, words)

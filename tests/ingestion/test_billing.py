@@ -15,6 +15,7 @@ from pytest_django import Settings
 from time_machine import Traveller
 
 from ingestion.models import DailyUsage, Gap, Post, RecentSearch, Stream
+from ingestion.selectors import source_states
 from ingestion.services import gaps, spend, store, usage
 from ingestion.services.deletions import look_up_deletions
 from ingestion.services.importing import ImportSummary, import_file
@@ -116,6 +117,8 @@ def test_an_import_of_x_s_posts_holds_no_stream(tmp_path: Path, settings: Settin
     import_posts_of_x(tmp_path / "x.jsonl", [str(10**18 + n) for n in range(1500)], cats)
     whole = usage.usage_of("x")[None]
     assert (whole.month, whole.per_minute) == (0, 0)
+    rates = {state.connection.source: state.posts_a_minute for state in source_states()}
+    assert rates["x"] == 0
     assert spend.may_read("x")
     assert not spend.govern("x")
     cats.refresh_from_db()
