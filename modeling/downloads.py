@@ -17,6 +17,11 @@ def safe_cell(value: str) -> str:
     return f"'{value}" if value.startswith(FORMULA_STARTS) else value
 
 
+def plain_cell(value: str) -> str:
+    """What `safe_cell` made of a text, undone."""
+    return value[1:] if value.startswith("'") and value[1:].startswith(FORMULA_STARTS) else value
+
+
 def download(
     request: HttpRequest, pieces: Iterator[bytes], *, media_type: str, filename: str
 ) -> StreamingHttpResponse:

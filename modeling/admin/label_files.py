@@ -105,7 +105,7 @@ class LabelFiles(admin.ModelAdmin):
 
 def _check_unpacked(path: Path) -> None:
     """Raise LabelFileError where a small file unpacks to more than memory should hold."""
-    if path.suffix != ".gz":
+    if path.suffix.lower() != ".gz":
         return
     try:
         with gzip.open(path) as file:
@@ -133,5 +133,5 @@ def _import(
         except label_files.LabelFileError as error:
             # The name that the person knows, not where the copy lies.
             raise label_files.LabelFileError(str(error).replace(str(copy), name)) from error
-    saved, changed = label_files.import_rows(scheme, rows, progress=lambda count: None)
-    return f"{len(rows)} rows: {saved} posts saved, {changed} labels changed."
+    done = label_files.import_rows(scheme, rows, progress=lambda count: None)
+    return f"{len(rows)} rows: {done}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -258,6 +259,22 @@ def annotate_many(
         for pk in changed
     )
     return len(changed)
+
+
+def majority(votes: Mapping[tuple[str, str], int]) -> str:
+    """The label that most give, of how many there are of each origin and label; "" for a tie.
+
+    A review overrules what it settles, and people overrule imports.
+    """
+    counted: Counter[str] = Counter()
+    for kind in (Annotation.Origin.REVIEW, Annotation.Origin.HUMAN, Annotation.Origin.IMPORT):
+        counted = Counter({label: n for (origin, label), n in votes.items() if origin == kind})
+        if counted:
+            break
+    ranked = counted.most_common(2)
+    if len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
+        return ""
+    return ranked[0][0]
 
 
 def labelled_rows(

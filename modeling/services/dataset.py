@@ -17,7 +17,8 @@ from modeling.ml import text
 from modeling.ml.arguments import Labelled
 from modeling.ml.slices import Origin
 from modeling.models import Annotation, LabelScheme
-from modeling.services.label_files import LabelledRow, identity, known_posts
+from modeling.services.annotate import majority
+from modeling.services.label_files import LabelledRow, identities, known_posts
 
 TEST_PERCENT = 10
 VALIDATION_PERCENT = 10
@@ -123,9 +124,10 @@ def _of_file(rows: Sequence[LabelledRow]) -> tuple[dict[str, _Entry], int]:
     votes: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
     entries: dict[str, _Entry] = {}
     withdrawn = 0
-    known = known_posts(rows)
-    for row in rows:
-        post, is_deleted = known.get(identity(row), (None, False))
+    named = identities(rows)
+    known = known_posts(named)
+    for row, identity in zip(rows, named, strict=True):
+        post, is_deleted = known.get(identity, (None, False))
         if is_deleted:
             withdrawn += 1
             continue
@@ -133,7 +135,7 @@ def _of_file(rows: Sequence[LabelledRow]) -> tuple[dict[str, _Entry], int]:
         entry = entries.setdefault(key, _Entry(row.text, "", origin="file"))
         if post is not None:
             entry.posts.add(post)
-        votes[key][(Annotation.Origin.IMPORT, row.label)] += 1
+        votes[key][row.origin, row.label] += 1
     return _labelled(entries, votes), withdrawn
 
 
@@ -161,20 +163,8 @@ def _labelled(
     entries: dict[str, _Entry], votes: Mapping[str, Counter[tuple[str, str]]]
 ) -> dict[str, _Entry]:
     for key, entry in entries.items():
-        entry.label = _majority(votes[key])
+        entry.label = majority(votes[key])
     return entries
-
-
-def _majority(votes: Counter[tuple[str, str]]) -> str:
-    counted: Counter[str] = Counter()
-    for kind in (Annotation.Origin.REVIEW, Annotation.Origin.HUMAN, Annotation.Origin.IMPORT):
-        counted = Counter({c: n for (origin, c), n in votes.items() if origin == kind})
-        if counted:
-            break
-    ranked = counted.most_common(2)
-    if len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
-        return ""
-    return ranked[0][0]
 
 
 def _check(by_text: dict[str, _Entry], labels: tuple[str, ...]) -> None:

@@ -175,6 +175,7 @@ def test_a_file_is_imported_once(boss: Client, scheme: LabelScheme) -> None:
         ("a.csv", b"\xff\xfe", "a.csv is not UTF-8"),
         ("a.csv.gz", b"no gzip", "a.csv.gz cannot be read"),
         ("a.csv.gz", gzip.compress(bytes(101 << 20)), "unpacks to over 100 MB"),
+        ("A.CSV.GZ", gzip.compress(bytes(101 << 20)), "unpacks to over 100 MB"),
         ("a.xlsx", b"PK", "The name must end in"),
         ("a.csv", b"", "The submitted file is empty."),
         ("a.csv", b"x" * (10 * 1024 * 1024 + 1), "import_labels FILE"),
@@ -204,7 +205,14 @@ def test_labels_are_exported_and_can_be_imported_again(boss: Client, scheme: Lab
     assert lines[0] == "source,id,text,label,annotator,origin,created_at"
     # No cell that a spreadsheet would run.
     assert lines[1].startswith("x,a1,'=1+1 says it all,negative,")
+    files = {"back.jsonl": json.dumps(row), "back.CSV": "\n".join(lines)}
+    for name, content in files.items():
+        Annotation.objects.all().delete()
+        told = upload(boss, name, content.encode())
+        assert "1 rows: 0 posts saved, 1 labels changed." in told
+    # In another installation it is the same text.
     Annotation.objects.all().delete()
-    told = upload(boss, "back.jsonl", (json.dumps(row) + "\n").encode())
-    assert "1 rows: 0 posts saved, 1 labels changed." in told
+    Post.objects.all().delete()
+    upload(boss, "back.csv", "\n".join(lines).encode())
+    assert Post.objects.get().text == "=1+1 says it all"
     assert boss.get(reverse("admin:modeling_annotation_export", args=["xml"])).status_code == 404

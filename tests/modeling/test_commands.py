@@ -162,7 +162,12 @@ def test_labels_go_out_and_come_in_again(
         run("export_labels", str(tmp_path / name))
         Annotation.objects.all().delete()
         out = run("import_labels", str(tmp_path / name), "--json")
-        assert json.loads(out) == {"rows": 2, "posts_saved": 0, "labels_changed": 2}
+        assert json.loads(out) == {
+            "rows": 2,
+            "posts_saved": 0,
+            "labels_changed": 2,
+            "posts_tied": 0,
+        }
 
 
 def test_check_quality_prints_a_report(champion: ModelVersion) -> None:

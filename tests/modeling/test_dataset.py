@@ -217,6 +217,34 @@ def test_a_file_teaches_nothing_of_posts_that_are_deleted_here(labelled: LabelSc
     )
 
 
+def test_ids_of_a_file_that_are_other_posts_here_withdraw_and_link_nothing(
+    labelled: LabelScheme,
+) -> None:
+    store([incoming(source="file", external_id=key, text=f"here {key}") for key in "12"])
+    forget("file", ["1"])
+    data = gather(
+        labelled,
+        rows=[
+            LabelledRow(2, "innocent", "positive", external_id="1"),
+            LabelledRow(3, "of another file", "positive", external_id="2"),
+            LabelledRow(4, "here 2", "positive", external_id="2"),
+        ],
+    )
+    assert label_of(data, "innocent") == label_of(data, "of another file") == "positive"
+    assert data.withdrawn == 0
+    kept = Post.objects.get(source="file", external_id="2")
+    assert data.posts[kept.pk] == dataset.split_name(dataset.text.digest("here 2"))
+
+
+def test_a_review_in_a_file_of_our_own_overrules_its_other_rows(labelled: LabelScheme) -> None:
+    rows_of_one = [
+        LabelledRow(2, "one of ours", "positive", "x", "n1", "human"),
+        LabelledRow(3, "one of ours", "positive", "x", "n1", "human"),
+        LabelledRow(4, "one of ours", "negative", "x", "n1", "review"),
+    ]
+    assert label_of(gather(labelled, rows=rows_of_one), "one of ours") == "negative"
+
+
 def test_a_post_of_two_texts_counts_as_learned_from_where_one_of_them_is(
     labelled: LabelScheme,
 ) -> None:

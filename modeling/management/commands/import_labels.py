@@ -13,7 +13,12 @@ from modeling.services import label_files
 
 
 class Command(BaseCommand):
-    help = "Saves the posts of a labelled CSV or JSONL file and their labels. Safe to repeat."
+    help = (
+        "Saves the posts of a labelled CSV, TSV or JSONL file (gzip too) and their labels. A row "
+        "with `source` and `id` labels that post; an `id` alone is taken for the post's where the "
+        "text is the same. Rows of one post are votes, and where they tie it gets no label. Safe "
+        "to repeat."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", type=Path, metavar="FILE")
@@ -32,11 +37,16 @@ class Command(BaseCommand):
                 options["file"], options["text_column"], options["label_column"], labels
             )
             with tqdm(total=len(rows), unit=" posts", desc="importing") as bar:
-                saved, changed = label_files.import_rows(scheme, rows, progress=bar.update)
+                done = label_files.import_rows(scheme, rows, progress=bar.update)
         except (label_files.LabelFileError, OSError) as error:
             raise CommandError(str(error), returncode=2) from error
         if options["json"]:
-            row = {"rows": len(rows), "posts_saved": saved, "labels_changed": changed}
+            row = {
+                "rows": len(rows),
+                "posts_saved": done.saved,
+                "labels_changed": done.changed,
+                "posts_tied": done.tied,
+            }
             self.stdout.write(json.dumps(row))
         else:
-            self.stdout.write(f"{len(rows)} rows: {saved} posts saved, {changed} labels changed")
+            self.stdout.write(f"{len(rows)} rows: {done}")

@@ -20,8 +20,16 @@ from modeling.models import (
     LabelScheme,
 )
 from modeling.services import queue
-from modeling.services.annotate import annotate, annotate_many, flag, skip, take_up, undo, unflag
-from modeling.services.dataset import _majority
+from modeling.services.annotate import (
+    annotate,
+    annotate_many,
+    flag,
+    majority,
+    skip,
+    take_up,
+    undo,
+    unflag,
+)
 from tests.modeling.queue import Maker, texts
 from tests.modeling.threads import at_once
 
@@ -267,6 +275,6 @@ def test_drawing_asks_a_bounded_number_of_questions(
 
 def test_a_review_settles_what_people_disagree_on() -> None:
     votes = Counter({("human", "positive"): 2, ("import", "neutral"): 5, ("review", "negative"): 1})
-    assert _majority(votes) == "negative"
+    assert majority(votes) == "negative"
     del votes["review", "negative"]
-    assert _majority(votes) == "positive"
+    assert majority(votes) == "positive"
