@@ -8,6 +8,7 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import Count, QuerySet
+from django.forms.formsets import DELETION_FIELD_NAME
 from django.http import HttpRequest
 
 from modeling.models import Category, LabelScheme
@@ -28,7 +29,7 @@ class CategoryFormSet(forms.BaseInlineFormSet):
     def clean(self) -> None:
         # First: Django's own look gathers all that would have to go, which may be millions of rows.
         for form in self.initial_forms:
-            if self._should_delete_form(form):
+            if form.cleaned_data.get(DELETION_FIELD_NAME):
                 _check_deletion(form.instance)
         super().clean()
 
