@@ -73,6 +73,7 @@ class XApi:
         self.kills = 0
         # What the account is billed for: posts delivered, by whatever way.
         self.posts_read = 0
+        self.cap_reset_day = 1
         self.archive = Archive()
         self.window_seconds = 900.0
         self.search_window = RateWindow(450)

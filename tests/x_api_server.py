@@ -261,7 +261,7 @@ class Handler(BaseHTTPRequestHandler):
             "project_id": "1",
             "project_cap": "2000000",
             "project_usage": str(self.api.posts_read),
-            "cap_reset_day": 1,
+            "cap_reset_day": self.api.cap_reset_day,
         }
         self._answer(200, {"data": data})
 

@@ -14,7 +14,7 @@ from ingestion.models import Alert, MonthlyUsage, Stream
 from ingestion.services import usage
 from ingestion.services.alerts import close_alert, raise_alert
 from ingestion.services.usage import Usage
-from ingestion.sources import ReportsUsage
+from ingestion.sources import Reported, ReportsUsage
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +52,12 @@ def _spent(own: Usage) -> str:
 
 
 def check_usage(source: ReportsUsage, name: str) -> int:
-    """Ask the source what the whole account has read, and keep it. Raises SourceError."""
-    reported = source.usage()
+    """Ask the source what the whole account has read this calendar month, and keep it.
+
+    Raises SourceError.
+    """
     now = timezone.now()
+    reported = _this_month(name, source.usage(), now)
     MonthlyUsage.objects.update_or_create(
         source=name,
         month=usage.month_of(now),
@@ -62,6 +65,15 @@ def check_usage(source: ReportsUsage, name: str) -> int:
         defaults={"reported": reported, "reported_at": now},
     )
     return reported
+
+
+def _this_month(source: str, reported: Reported, now: datetime) -> int:
+    """Budgets are of calendar months: of a billing month that begins on another day, what we read
+    before the 1st is taken off, or what we read since the 1st before it began is added."""
+    first = usage.month_of(now)
+    since = reported.since or first
+    ours = usage.read_between(source, min(first, since), max(first, since))
+    return max(0, reported.posts - ours) if since < first else reported.posts + ours
 
 
 @transaction.atomic

@@ -155,9 +155,8 @@ def usage_of(source: str, *, now: datetime | None = None) -> dict[int | None, Us
             own.daily_rate = row["recent"] / _days_watched(own.stream, yesterday, now)
     month = MonthlyUsage.objects.filter(source=source, month=month_of(now), stream=None).first()
     minute_ago = now - timedelta(minutes=1)
-    # What was imported looks as if it was shown the day before.
-    lately = Post.objects.filter(source=source, received_at__gte=minute_ago)
-    found[None].per_minute = lately.filter(checked_at__gte=minute_ago).count()
+    lately = Post.objects.delivered_since(minute_ago).filter(source=source)
+    found[None].per_minute = lately.count()
     found[None].reported = month.reported if month is not None else None
     return found
 
@@ -185,6 +184,12 @@ def _days_watched(stream: Stream | None, yesterday: date, now: datetime) -> floa
     if stream is not None:
         start = max(start, stream.created_at)
     return max((now - start) / timedelta(days=1), 1 / 24)
+
+
+def read_between(source: str, start: date, end: date) -> int:
+    """Posts read from the source from the day `start` to the day before `end`."""
+    days = DailyUsage.objects.filter(source=source, stream=None, day__gte=start, day__lt=end)
+    return int(days.aggregate(total=Sum(F("posts_read") + F("looked_up")))["total"] or 0)
 
 
 def totals(stream_ids: Sequence[int]) -> dict[int, int]:

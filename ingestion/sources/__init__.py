@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from importlib import import_module
 from typing import Protocol, cast, runtime_checkable
 
@@ -36,6 +36,15 @@ class Resume:
 
     cursor: str = ""
     covered_until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What a source says of its running billing month: posts read by the whole account since the
+    beginning of the day `since` (UTC); None is the first of the calendar month."""
+
+    posts: int
+    since: date | None = None
 
 
 class LiveSource(Protocol):
@@ -116,11 +125,8 @@ class Validates(Protocol):
 class ReportsUsage(Protocol):
     """A paid source that tells what the account has read."""
 
-    def usage(self) -> int:
-        """Posts that the whole account has read in the running billing month.
-
-        Raises SourceError.
-        """
+    def usage(self) -> Reported:
+        """What the whole account has read in the running billing month. Raises SourceError."""
         ...
 
 

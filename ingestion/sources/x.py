@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 import time
+from calendar import monthrange
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -23,7 +24,7 @@ from ingestion.events import (
 )
 from ingestion.exceptions import NotConfigured, RateLimited, SourceError, Stalled, Unavailable
 from ingestion.models import Source, Stream
-from ingestion.sources import Followed, Resume, x_events, x_payload, x_problems, x_rules
+from ingestion.sources import Followed, Reported, Resume, x_events, x_payload, x_problems, x_rules
 from ingestion.sources.x_client import STALL_SECONDS, XClient
 from ingestion.sources.x_search import PAGE_SIZE, Page, Progress, Window, order, read_page
 
@@ -248,13 +249,27 @@ class XSource:
                 return f"Stream {other.name!r} follows exactly this already." if other else ""
         return ""
 
-    def usage(self) -> int:
-        """Posts that the whole project has read this month. Raises SourceError."""
-        data = self._client.usage().get("data")
-        used = str(data.get("project_usage")) if isinstance(data, dict) else ""
+    def usage(self) -> Reported:
+        """What the whole project has read since its cap was last reset. Raises SourceError."""
+        answer = self._client.usage().get("data")
+        data = answer if isinstance(answer, dict) else {}
+        used = str(data.get("project_usage"))
         if not (used.isascii() and used.isdigit()):
             raise Unavailable("X did not say how many posts the account has read")
-        return int(used[:18])
+        return Reported(int(used[:18]), _last_reset(data.get("cap_reset_day"), timezone.now()))
+
+
+def _last_reset(day: object, now: datetime) -> date | None:
+    """The last day that was such a day of its month, or in a shorter month the last; None where X
+    does not tell one."""
+    text = str(day)
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:3]) <= 31):
+        return None
+    for month in (now.date(), now.date().replace(day=1) - timedelta(days=1)):
+        reset = month.replace(day=min(int(text), monthrange(month.year, month.month)[1]))
+        if reset <= now.date():
+            return reset
+    return None
 
 
 def _minutes_since(moment: datetime | None) -> int:

@@ -200,6 +200,23 @@ def test_what_x_itself_reports_counts_when_it_is_more(settings: Settings) -> Non
     assert not spend.may_read("x")
 
 
+@pytest.mark.parametrize(
+    ("reset_day", "reported", "expected"),
+    # Ours were 300 in October, 50 at the beginning of November; others read 20 on the account.
+    [(1, 70, 70), (25, 370, 70), (10, 20, 70)],
+)
+def test_a_billing_month_of_x_s_own_is_held_against_the_calendar_s(
+    reset_day: int, reported: int, expected: int
+) -> None:
+    cats = follow()
+    read(cats, 300, date(2026, 10, 30))
+    read(cats, 50, date(2026, 11, 3))
+    with XApi() as x, time_machine.travel(NOON):
+        x.cap_reset_day, x.posts_read = reset_day, reported
+        assert spend.check_usage(XSource(x.token, x.url), "x") == expected
+        assert usage.usage_of("x")[None].used == expected
+
+
 def test_the_budget_ends_the_stream_before_it_is_gone(settings: Settings, run: Callable) -> None:
     """Every post costs: what is delivered must stay below the budget, by X's own count."""
     settings.TWITTER_MONTHLY_POST_BUDGET = 1000

@@ -1,11 +1,14 @@
 """What X is asked beside its stream: look-up, validation, usage."""
 
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
 
 import pytest
+import time_machine
 
 from ingestion.exceptions import NeedsAttention, RateLimited, Unavailable
 from ingestion.models import Stream
+from ingestion.sources import Reported
 from ingestion.sources.x import XSource
 from ingestion.sources.x_rules import tag
 from tests.ingestion import factories
@@ -137,12 +140,33 @@ def test_an_account_without_room_says_so(x: XApi, live: XSource) -> None:
 @pytest.mark.parametrize("used", ["1234", 1234])
 def test_usage_is_what_the_project_has_read(x: XApi, live: XSource, used: object) -> None:
     x.refuse(USAGE, Refusal(200, {"data": {"project_usage": used, "project_cap": "2000000"}}))
-    assert live.usage() == 1234
+    assert live.usage() == Reported(1234)
 
 
 def test_the_stand_in_counts_what_it_delivers(x: XApi, live: XSource) -> None:
     live.gone([x.publish("a"), x.publish("b")])
-    assert live.usage() == 2
+    assert live.usage().posts == 2
+
+
+@pytest.mark.parametrize(
+    ("day", "today", "since"),
+    [
+        (1, date(2026, 11, 20), date(2026, 11, 1)),
+        (19, date(2026, 11, 18), date(2026, 10, 19)),
+        ("19", date(2026, 11, 19), date(2026, 11, 19)),
+        (31, date(2027, 2, 28), date(2027, 2, 28)),
+        (31, date(2027, 3, 1), date(2027, 2, 28)),
+        (0, date(2026, 11, 20), None),
+        (None, date(2026, 11, 20), None),
+        ("soon", date(2026, 11, 20), None),
+    ],
+)
+def test_usage_counts_from_the_day_on_which_the_cap_was_reset(
+    x: XApi, live: XSource, day: object, today: date, since: date | None
+) -> None:
+    x.refuse(USAGE, Refusal(200, {"data": {"project_usage": "5", "cap_reset_day": day}}))
+    with time_machine.travel(datetime(today.year, today.month, today.day, 12, tzinfo=UTC)):
+        assert live.usage() == Reported(5, since)
 
 
 @pytest.mark.parametrize("answer", [{}, {"data": []}, {"data": {"project_usage": "many"}}])

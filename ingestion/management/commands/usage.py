@@ -9,7 +9,6 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db.models import F, Sum
 from django.utils import timezone
 
 from ingestion.models import DailyUsage, MonthlyUsage, source_choices
@@ -105,7 +104,7 @@ def _month(source: str, first: date) -> dict[str, Any]:
         "source": source,
         "name": dict(source_choices()).get(source, source),
         "month": first.strftime("%Y-%m"),
-        "counted": _counted(source, first),
+        "counted": usage.read_between(source, first, _next_month(first)),
         "reported": row.reported if row else None,
         "reported_at": row.reported_at.isoformat() if row and row.reported_at else None,
         "budget": row.budget if row else 0,
@@ -116,14 +115,6 @@ def _month(source: str, first: date) -> dict[str, Any]:
         whole = usage.usage_of(source, now=now)[None]
         month |= {"budget": whole.budget, "forecast": whole.forecast(now)}
     return month | {"used": max(month["counted"], month["reported"] or 0)}
-
-
-def _counted(source: str, first: date) -> int:
-    days = DailyUsage.objects.filter(
-        source=source, stream=None, day__gte=first, day__lt=_next_month(first)
-    )
-    total = days.aggregate(total=Sum(F("posts_read") + F("looked_up")))["total"]
-    return int(total or 0)
 
 
 def _next_month(first: date) -> date:
