@@ -40,7 +40,11 @@ def for_annotators(page: Page) -> View:
 
 
 def for_annotating_scripts(view: Page) -> View:
-    """As `for_annotators`, with answers that a script can read."""
+    """As `for_annotators`, with answers that a script can read.
+
+    `?user=` says whose page asks: one that stayed open while somebody else signed in waits, so
+    that nobody's answers are saved under another's name.
+    """
 
     @wraps(view)
     def guarded(request: HttpRequest) -> HttpResponse:
@@ -48,6 +52,8 @@ def for_annotating_scripts(view: Page) -> View:
             return problem(401, "Sign in first", "Your session has ended: sign in again.")
         if not request.user.has_perm(PERMISSION):
             return problem(403, "Not allowed", "Ask for the role annotator.")
+        if request.GET.get("user") != str(request.user.pk):
+            return problem(401, "Sign in first", "Somebody else has signed in: load the page anew.")
         return view(request, request.user)
 
     return guarded

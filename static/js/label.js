@@ -10,7 +10,8 @@ const KEPT = 30;
 
 const page = JSON.parse(document.getElementById("page-data").textContent);
 const byId = (id) => document.getElementById(id);
-const query = `?scheme=${encodeURIComponent(page.scheme)}`;
+// Whose page it is, too: somebody else may have signed in since.
+const query = `?scheme=${encodeURIComponent(page.scheme)}&user=${page.user}`;
 const name = Object.fromEntries(page.categories.map((c) => [c.key, c.name]));
 
 const state = {

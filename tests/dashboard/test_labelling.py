@@ -55,8 +55,14 @@ def desk(client: Client, ann: User) -> Client:
     return client
 
 
+def of_page(client: Client, path: str) -> str:
+    """The path as the page of whoever is signed in asks for it."""
+    return f"{path}{'&' if '?' in path else '?'}user={client.session.get('_auth_user_id', '')}"
+
+
 def send(client: Client, path: str, body: Any = None) -> HttpResponse:
-    return client.post(path, json.dumps(body or {}), content_type="application/json")
+    sent = json.dumps(body or {})
+    return client.post(of_page(client, path), sent, content_type="application/json")
 
 
 def act(client: Client, **action: Any) -> dict[str, Any]:
@@ -138,6 +144,19 @@ def test_what_the_page_has_is_not_sent_again(desk: Client) -> None:
     assert len(have) == 2
     assert json.loads(send(desk, "/label/next/", {"have": have}).content)["items"] == []
     assert len(json.loads(send(desk, "/label/next/").content)["items"]) == 2
+
+
+@pytest.mark.parametrize("path", SCRIPTS)
+@pytest.mark.parametrize("user", ["", "?user=", "?user={ann}x", "?user={ann}"])
+def test_a_page_of_somebody_else_is_told_to_sign_in(
+    client: Client, ann: User, bob: User, path: str, user: str
+) -> None:
+    post = judged("one")
+    client.force_login(bob)
+    body = {"actions": [{"do": "label", "post": post.pk, "category": "positive"}]}
+    path += user.format(ann=ann.pk)
+    assert client.post(path, json.dumps(body), content_type="application/json").status_code == 401
+    assert not Annotation.objects.exists() and not Assignment.objects.exists()
 
 
 def test_labels_skips_flags_and_undo_are_saved(desk: Client, ann: User) -> None:
@@ -229,13 +248,14 @@ def test_what_cannot_be_saved_is_said_and_the_rest_is_saved(desk: Client) -> Non
     ],
 )
 def test_malformed_actions_are_refused_in_words(desk: Client, body: Any) -> None:
-    answer = desk.post("/label/save/", json.dumps(body), content_type="application/json")
+    path = of_page(desk, "/label/save/")
+    answer = desk.post(path, json.dumps(body), content_type="application/json")
     assert answer.status_code == 400 and "must be" in json.loads(answer.content)["detail"]
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 100_000, b'{"have": [-1]}', b'{"have": 3}'])
 def test_malformed_requests_for_posts_are_refused(desk: Client, body: bytes) -> None:
-    answer = desk.post("/label/next/", body, content_type="application/json")
+    answer = desk.post(of_page(desk, "/label/next/"), body, content_type="application/json")
     assert answer.status_code == 400
 
 

@@ -269,6 +269,38 @@ def test_who_is_signed_out_is_told_and_keeps_what_is_not_saved(live_site: str) -
     at_desks(live_site, [session], visit, forgiven="40")
 
 
+def test_what_waits_in_a_page_is_nobody_else_s_who_signs_in(live_site: str) -> None:
+    make_pool(30)
+    ann, bob = make_annotator("ann"), make_annotator("bob")
+    sessions = session_of(ann), session_of(bob)
+
+    def authors() -> dict[str, str]:
+        found: dict[str, str] = {}
+        rows = Annotation.objects.current().values_list("post__text", "annotator__username")
+        aside(lambda: found.update(rows))
+        return found
+
+    def visit(page: Any) -> None:
+        text = current(page)
+        sign_in(page.context, live_site, sessions[1])
+        page.keyboard.press("3")
+        page.wait_for_selector("#save[data-state=signedout] a")
+        shows(page, "#save", "1 not saved yet", whole=False)
+        # Who has signed in labels beside it, and takes nothing over.
+        other = page.context.new_page()
+        other.goto(f"{live_site}/label/")
+        theirs = current(other)
+        other.keyboard.press("1")
+        saved(other)
+        other.close()
+        assert authors() == {theirs: "bob"}
+        sign_in(page.context, live_site, sessions[0])
+        saved(page)
+        assert authors() == {theirs: "bob", text: "ann"}
+
+    at_desks(live_site, [sessions[0]], visit, forgiven="401")
+
+
 def test_the_model_s_opinion_shows_only_when_asked_for(live_site: str) -> None:
     make_pool(5)
     session = session_of(make_annotator("ann"))

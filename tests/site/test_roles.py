@@ -60,8 +60,8 @@ PAGES: list[tuple[str, str, set[str]]] = [
     ("GET", "/models/reports/", SIGNED_IN),
     ("GET", "/models/reports/{report}/", SIGNED_IN),
     ("GET", "/label/", LABELLERS),
-    ("POST", "/label/next/", LABELLERS),
-    ("POST", "/label/save/", LABELLERS),
+    ("POST", "/label/next/?user={user}", LABELLERS),
+    ("POST", "/label/save/?user={user}", LABELLERS),
     ("GET", "/label/review/", LABELLERS),
     ("GET", "/label/search/", LABELLERS),
     ("GET", "/login/", EVERYBODY),
@@ -161,7 +161,7 @@ def test_each_role_opens_and_does_what_is_its_own(role: str, ids: dict[str, Any]
     wrong = []
     rows = [(*row, "text/html") for row in PAGES] + [(*row, "application/json") for row in API]
     for method, template, allowed, accept in rows:
-        path = template.format(**ids)
+        path = template.format(**ids, user=client.session.get("_auth_user_id"))
         answer = client.generic(
             method, path, b"{}", content_type="application/json", headers={"Accept": accept}
         )
