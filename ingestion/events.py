@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from typing import Any
 
 from ingestion.exceptions import BadPost
@@ -39,6 +39,26 @@ def clean_json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _clean_fields(event: Any, *names: str) -> None:
+    """Mend texts of an event, which is frozen otherwise."""
+    for name in names:
+        object.__setattr__(event, name, clean(getattr(event, name)))
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """Raises BadPost for what no calendar, or no database, holds."""
+    if moment.tzinfo is None:
+        raise BadPost("its time has no time zone")
+    try:
+        moment = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    except (OverflowError, ValueError) as error:
+        raise BadPost(f"its time {moment.isoformat()} is beyond the calendar's ends") from error
+    # The end of its day, and its time elsewhere, must be times, too.
+    if not MINYEAR < moment.year < MAXYEAR:
+        raise BadPost(f"its time {moment.isoformat()} is beyond the calendar's ends")
+    return moment
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """A post that another one points at; `kind` is replied_to, quoted or reposted."""
@@ -63,7 +83,8 @@ class IncomingPost:
     `edit_history` names earlier ids of the same post, oldest first; where a vendor keeps the id
     through an edit, `version_id` makes one. `references` are the posts that it answers, quotes or
     reposts. Text that no database takes is mended, overlong text cut; `lang` becomes a
-    tag as pt-br, or "" where it is none. Raises BadPost when there is no usable id, text or time.
+    tag as pt-br, or "" where it is none, `created_at` a time in UTC. Raises BadPost when there is
+    no usable id, text or time.
     """
 
     source: str
@@ -93,8 +114,7 @@ class IncomingPost:
             raise BadPost(f"its id is longer than {MAX_NAME} characters")
         if not self.text or self.text.isspace():
             raise BadPost("it has no text")
-        if self.created_at.tzinfo is None:
-            raise BadPost("its time has no time zone")
+        object.__setattr__(self, "created_at", _in_utc(self.created_at))
 
     def _is_storable(self) -> bool:
         """Whether nothing has to be mended or cut; nearly always, so it is one look at all."""
@@ -126,11 +146,15 @@ class IncomingPost:
 class PostDeleted:
     """The source asks that these posts, in all their versions, be forgotten.
 
-    `source` is whose ids they are, "" the connection's own: a dump may be of another source.
+    `source` is whose ids they are, "" the connection's own: a dump may be of another source. Ids
+    are mended as those of posts are.
     """
 
     external_ids: tuple[str, ...]
     source: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "external_ids", tuple(map(clean, self.external_ids)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +163,9 @@ class AuthorDeleted:
 
     author_id: str
     source: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "author_id", clean(self.author_id)[:MAX_NAME])
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +187,9 @@ class CaughtUp:
     is_complete: bool = True
     note: str = ""
 
+    def __post_init__(self) -> None:
+        _clean_fields(self, "how", "note")
+
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
@@ -177,12 +207,18 @@ class Malformed:
     excerpt: bytes = b""
     size: int = 0
 
+    def __post_init__(self) -> None:
+        _clean_fields(self, "reason")
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """Everything up to `cursor` has been delivered: where to go on after a break."""
 
     cursor: str
+
+    def __post_init__(self) -> None:
+        _clean_fields(self, "cursor")
 
 
 Event = (

@@ -216,6 +216,8 @@ class Buffer:
         self._room = threading.Condition(lock)
         # While anything is on file, newer items go there too: the order stays.
         self._is_spilling = spill.size > 0
+        # Something was taken out of memory that is not stored yet.
+        self._is_unsafe = False
 
     @property
     def spilled_bytes(self) -> int:
@@ -269,6 +271,7 @@ class Buffer:
         memory = self._memory
         items = [memory.popleft() for _ in range(min(limit, len(memory)))]
         if items:
+            self._is_unsafe = True
             self._room.notify()
         if self._is_spilling and len(items) < limit:
             items += self._spill.take(limit - len(items))
@@ -278,6 +281,7 @@ class Buffer:
     def settle(self) -> None:
         """What was taken is stored."""
         with self._changed:
+            self._is_unsafe = False
             self._spill.settle()
 
     def keep(self, items: Sequence[Item]) -> None:
@@ -286,11 +290,14 @@ class Buffer:
         Raises SpillFull.
         """
         with self._changed:
+            if not (self._is_unsafe or self._memory):
+                # It is on file: kept again at each of many failures, it would fill the disk.
+                return
             rest = [*items, *self._memory]
             self._memory.clear()
-            if rest:
-                self._spill.prepend(rest)
-                self._is_spilling = True
+            self._is_unsafe = False
+            self._spill.prepend(rest)
+            self._is_spilling = True
 
     def close(self) -> None:
         with self._changed:

@@ -20,7 +20,10 @@ from ingestion.events import (
     Malformed,
     PostDeleted,
     Reference,
+    clean,
+    malformed,
 )
+from ingestion.exceptions import BadPost
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,10 @@ class Lost:
     kind: str
     message: str
     retry_at: datetime
+
+    def __post_init__(self) -> None:
+        # Sources quote what they were told.
+        object.__setattr__(self, "message", clean(self.message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +72,9 @@ def encode(item: Item) -> bytes:
     event = item.event
     kind = type(event).__name__
     body = _WRITERS.get(kind, asdict)(event)
-    line = json.dumps([item.at, kind, body], ensure_ascii=False, separators=(",", ":")).encode(
-        "utf-8", "surrogatepass"
-    )
+    # A table's raw rows hold more than JSON knows.
+    text = json.dumps([item.at, kind, body], ensure_ascii=False, separators=(",", ":"), default=str)
+    line = text.encode("utf-8", "surrogatepass")
     return b"%08x %s\n" % (zlib.crc32(line), line)
 
 
@@ -77,7 +84,11 @@ def decode(line: bytes) -> Item | None:
     if not line.endswith(b"\n") or seal != b"%08x" % zlib.crc32(body):
         return None
     at, kind, values = json.loads(body.decode("utf-8", "surrogatepass"))
-    return Item(at, _READERS[kind](values))
+    try:
+        return Item(at, _READERS[kind](values))
+    except BadPost as error:
+        # It was good enough for an earlier release.
+        return Item(at, malformed(f"it waited on file: {error}", body))
 
 
 def _write_post(post: Any) -> dict[str, Any]:

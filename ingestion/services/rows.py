@@ -107,7 +107,7 @@ def _row(post: IncomingPost, adapt: Callable[[datetime], Any], now: Any) -> tupl
         False,
         _references(post) if post.references else "[]",
         _json(dict(post.metrics)) if post.metrics else "{}",
-        None if raw is None else _json(raw),
+        None if raw is None else _json(raw, default=str),
     )
 
 
@@ -115,12 +115,13 @@ def _references(post: IncomingPost) -> str:
     return _json([{"type": ref.kind, "id": clean(ref.external_id)} for ref in post.references])
 
 
-def _json(value: Any) -> str:
+def _json(value: Any, default: Callable[[Any], Any] | None = None) -> str:
+    """As JSON; `default` is for what JSON does not know, as the decimals of a table."""
     try:
-        return orjson.dumps(value).decode()
+        return orjson.dumps(value, default=default).decode()
     except TypeError:
         # What it is too strict for: half surrogates, integers beyond 64 bit.
-        return json.dumps(clean_json(value))
+        return json.dumps(clean_json(value), default=default)
 
 
 def _same(moment: datetime) -> Any:

@@ -11,10 +11,11 @@ from pathlib import Path
 from django.conf import settings
 
 from ingestion import metrics, sources
-from ingestion.exceptions import SourceError, StreamHeld
+from ingestion.events import clean
+from ingestion.exceptions import IngestionError, SourceError, StreamHeld
 from ingestion.models import Connection
 from ingestion.services import gaps, spend, usage
-from ingestion.services.buffer import Buffer, SpillFile, SpillHeld
+from ingestion.services.buffer import Buffer, SpillFile, SpillFull, SpillHeld
 from ingestion.services.journal import Item
 from ingestion.services.lease import Lease
 from ingestion.services.reader import Reader
@@ -52,9 +53,9 @@ def run_stream(
     `max_posts` counts new posts; what the source has delivered by then is stored as well.
     `progress` is called about once a second, in the caller's thread. While another process
     streams the source, this one waits for its lease, or raises StreamHeld unless `wait`. Raises
-    NotConfigured without credentials and NeedsAttention when only a person can help; either way
-    everything delivered has been stored, or waits in the write-ahead file for the next run, and the
-    lease is free.
+    NotConfigured without credentials, NeedsAttention when only a person can help, and whatever else
+    ended it. In any case everything delivered has been stored, or waits in the write-ahead file for
+    the next run, the lease is free, and `Connection` says why.
     """
     live = sources.create(source) if isinstance(source, str) else source
     stop = stop or threading.Event()
@@ -130,8 +131,8 @@ class _Runner:
         self._deadline: float | None = None
         self._governed = 0
         self._failure: Exception | None = None
-        # Given up waiting for the database: what comes goes on file.
-        self._is_away = False
+        # Nothing is stored any more: what comes goes on file.
+        self._is_keeping = False
 
     def run(self, max_posts: int | None, max_seconds: float | None) -> Tally:
         self._reader.start(*_why_missing(self._before))
@@ -141,6 +142,9 @@ class _Runner:
                 self._write(self._buffer.take(FLUSH_SIZE, FLUSH_SECONDS))
                 self._report()
                 self._check_limits(max_posts, max_seconds)
+        except Exception as error:
+            # Raised again below, when the connection says so.
+            self._fail(error)
         finally:
             self._finish()
         if self._failure is not None:
@@ -162,9 +166,10 @@ class _Runner:
             self._fail(self._reader.error)
 
     def _fail(self, error: Exception | None) -> None:
+        """Note what ended the run; what went wrong first counts."""
         self._tally.ended_by = "failed"
-        self._tally.last_error = str(error or "")
-        self._failure = error
+        self._failure = self._failure or error
+        self._tally.last_error = _told(self._failure)
 
     def _write(self, items: list[Item]) -> None:
         try:
@@ -177,6 +182,9 @@ class _Runner:
             self._buffer.settle()
             self._tally.ended_by = "lease_lost"
             self._failure = error
+        except Exception as error:
+            self._fail(error)
+            self._keep(items, error)
         if self._source.is_paid:
             self._watch_spending()
 
@@ -187,13 +195,17 @@ class _Runner:
             self._governed = self._tally.saved
             self._upkeep.govern_now()
 
-    def _keep(self, items: list[Item], error: Away) -> None:
+    def _keep(self, items: list[Item], error: Exception) -> None:
         """What cannot be stored now waits on file for the next run."""
-        self._is_away = True
-        self._buffer.keep(items)
+        self._is_keeping = True
+        try:
+            self._buffer.keep(items)
+        except SpillFull as full:
+            self._fail(full)
+            return
         logger.error(
             "%s: what has come waits in %s for the next run",
-            error,
+            _told(error),
             spill_folder(self._source.name),
         )
 
@@ -227,7 +239,7 @@ class _Runner:
             while self._may_drain() and (rest := self._buffer.take(FLUSH_SIZE, 0)):
                 self._write(rest)
             self._reader.join(READER_SECONDS)
-            self._buffer.keep([])
+            self._keep_rest()
             self._upkeep.stop(UPKEEP_SECONDS)
             self._release()
         finally:
@@ -237,32 +249,62 @@ class _Runner:
             self._tally.spilled_bytes = 0
             metrics.CONNECTED.labels(self._source.name).set(0)
 
+    def _keep_rest(self) -> None:
+        try:
+            self._buffer.keep([])
+        except SpillFull as error:
+            self._fail(error)
+
     def _may_drain(self) -> bool:
-        return not self._is_away and time.monotonic() < (self._deadline or 0)
+        return not self._is_keeping and time.monotonic() < (self._deadline or 0)
 
     def _release(self) -> None:
-        failure = self._failure if isinstance(self._failure, SourceError) else None
-        changes = self._writer.books() | {
+        # Who has taken over tells how it goes on.
+        failure = None if isinstance(self._failure, StreamHeld) else self._failure
+        told = _told(failure)
+        changes = {
             "status": Connection.Status.FAILED if failure else Connection.Status.STOPPED,
-            "last_error": str(failure or ""),
+            "last_error": told,
             "spilled_bytes": self._buffer.spilled_bytes,
         }
         try:
             # Shown at once; the next run goes on with it.
-            self._writer.note_gap(
-                "refused" if failure else gaps.STOPPED, str(failure or "It was stopped.")
-            )
+            self._attempt(lambda: self._writer.note_gap(_cause(failure), told or "It was stopped."))
             if self._source.is_paid:
-                self._writer.persist(lambda: spend.govern(self._source.name))
-            self._writer.persist(lambda: self._lease.release(**changes))
+                self._attempt(lambda: spend.govern(self._source.name))
+            self._attempt(lambda: self._lease.release(**self._writer.books() | changes))
             if failure is not None:
-                self._writer.alert_of_failure(failure)
+                self._attempt(lambda: self._writer.alert_of_failure(told))
             else:
-                self._writer.close_alert("It was stopped.")
+                self._attempt(lambda: self._writer.close_alert("It was stopped."))
         except Away:
             logger.warning(
                 "the lease of %s could not be given back; it runs out", self._source.name
             )
+
+    def _attempt(self, write: Callable[[], object]) -> None:
+        """Do one of the last things; another failure must not keep the lease. Raises Away."""
+        try:
+            self._writer.persist(write)
+        except Away:
+            raise
+        except Exception as error:
+            logger.exception("%s ends in an unforeseen way", self._source.name)
+            self._fail(error)
+
+
+def _told(failure: Exception | None) -> str:
+    """What people are told; an error that is not ours says little without its name."""
+    if failure is None:
+        return ""
+    return clean((isinstance(failure, IngestionError) and str(failure)) or repr(failure))
+
+
+def _cause(failure: Exception | None) -> str:
+    """A gap's cause, by what ended the run."""
+    if failure is None:
+        return gaps.STOPPED
+    return "refused" if isinstance(failure, SourceError) else SourceError.kind
 
 
 def _why_missing(before: Connection) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -41,6 +41,11 @@ from ingestion.sources import LiveSource
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+# Away for now: what was to be written is kept, and tried again.
+_AWAY = (OperationalError, InterfaceError)
+# What the database, or its driver, says of a value that it does not take.
+_REFUSED = (DatabaseError, ValueError, TypeError, ArithmeticError)
 
 # A connection that is down for longer is told to people.
 ALERT_SECONDS = 60.0
@@ -90,6 +95,7 @@ class Writer:
     def write(self, items: Sequence[Item]) -> None:
         """Posts first; then deletions, the ledger, counters, cursor and status.
 
+        What cannot be stored, whatever it is, is put aside as a dead letter.
         Waits for the database as long as it takes. Raises Away when it may not wait any longer,
         and StreamHeld when another process has taken over; the items are stored then.
         """
@@ -124,25 +130,24 @@ class Writer:
     def _store_all(self, posts: Sequence[IncomingPost]) -> Stored:
         try:
             return store(posts)
-        except (OperationalError, InterfaceError):
+        except _AWAY:
             raise
-        except (DatabaseError, ValueError, TypeError, ArithmeticError) as error:
+        except _REFUSED as error:
             if len(posts) == 1:
-                self._put_aside(posts[0], error)
+                post = posts[0]
+                raw = post.raw or {"id": post.external_id, "text": post.text}
+                self._put_aside(f"{post.source}:{post.external_id}", dict(raw), error)
                 return Stored()
             # One of them is poison: halves find it, and the others are stored.
             middle = len(posts) // 2
             first, second = self._store_all(posts[:middle]), self._store_all(posts[middle:])
-            return Stored(
-                first.post_ids + second.post_ids,
-                first.known_ids + second.known_ids,
-                first.duplicates + second.duplicates,
-            )
+            names = [each.name for each in fields(Stored)]
+            return Stored(*(getattr(first, name) + getattr(second, name) for name in names))
 
-    def _put_aside(self, post: IncomingPost, error: Exception) -> None:
-        logger.exception("%s:%s cannot be stored", post.source, post.external_id)
-        message = json.dumps(dict(post.raw or {"id": post.external_id, "text": post.text}))
-        letter = malformed(f"it cannot be stored: {error}", message.encode())
+    def _put_aside(self, what: str, message: dict[str, Any], error: Exception) -> None:
+        logger.exception("%s cannot be stored", what)
+        text = json.dumps(message, default=str)
+        letter = malformed(f"it cannot be stored: {error}", text.encode())
         dead_letters.keep(self._source.name, [letter])
 
     def _forget(self, items: Sequence[Item]) -> None:
@@ -151,12 +156,35 @@ class Writer:
             if isinstance(item.event, PostDeleted):
                 gone[item.event.source or self._source.name] += item.event.external_ids
         for source, keys in gone.items():
-            self._tally.deleted += self.persist(partial(forget, source, keys))
+            self._tally.deleted += self.persist(partial(self._forget_posts, source, keys))
         for item in items:
             if isinstance(item.event, AuthorDeleted):
-                source = item.event.source or self._source.name
-                author = item.event.author_id
-                self._tally.deleted += self.persist(partial(forget_author, source, author))
+                self._tally.deleted += self.persist(partial(self._forget_author, item.event))
+
+    def _forget_posts(self, source: str, keys: list[str]) -> int:
+        try:
+            return forget(source, keys)
+        except _AWAY:
+            raise
+        except _REFUSED as error:
+            if len(keys) == 1:
+                event = PostDeleted((keys[0],), source)
+                self._put_aside(f"the deletion of {source}:{keys[0]}", asdict(event), error)
+                return 0
+            middle = len(keys) // 2
+            first = self._forget_posts(source, keys[:middle])
+            return first + self._forget_posts(source, keys[middle:])
+
+    def _forget_author(self, event: AuthorDeleted) -> int:
+        source = event.source or self._source.name
+        try:
+            return forget_author(source, event.author_id)
+        except _AWAY:
+            raise
+        except _REFUSED as error:
+            what = f"the deletion of {source}'s author {event.author_id}"
+            self._put_aside(what, asdict(event), error)
+            return 0
 
     def _cover(self) -> None:
         """Everything that came until then is stored, unless a replay is still under way."""
@@ -168,6 +196,13 @@ class Writer:
             self._covered = self.heard
 
     def _note(self, event: Any, moment: datetime, changes: dict[str, Any]) -> None:
+        try:
+            self._note_news(event, moment, changes)
+        except _REFUSED as error:
+            what, message = type(event).__name__, asdict(event)
+            self.persist(partial(self._put_aside, what, message, error))
+
+    def _note_news(self, event: Any, moment: datetime, changes: dict[str, Any]) -> None:
         if isinstance(event, Malformed):
             self._note_malformed(event, changes)
         elif isinstance(event, Checkpoint):
@@ -175,9 +210,9 @@ class Writer:
         elif isinstance(event, Connected):
             self._note_connected(event, moment, changes)
         elif isinstance(event, CaughtUp):
+            self.persist(lambda: gaps.finish_replay(self._source, event))
             self._is_replaying = False
             self._covered = moment
-            self.persist(lambda: gaps.finish_replay(self._source, event))
         elif isinstance(event, Lost):
             self._note_lost(event, moment, changes)
         elif isinstance(event, Began):
@@ -207,8 +242,8 @@ class Writer:
 
     def _note_lost(self, event: Lost, moment: datetime, changes: dict[str, Any]) -> None:
         logger.warning("%s: %s", self._source.name, event.message)
-        self.note_gap(event.kind, event.message)
         self._is_connected = self._is_replaying = False
+        self.note_gap(event.kind, event.message)
         self._down_since = self._down_since or moment.timestamp()
         self._set_status(changes, Connection.Status.WAITING, event.message)
         changes["next_attempt_at"] = event.retry_at
@@ -224,8 +259,8 @@ class Writer:
             )
 
     def _note_idle(self, moment: datetime, changes: dict[str, Any]) -> None:
-        self.persist(lambda: gaps.close_gap(self._source, moment, replays=False))
         self._is_connected = self._is_replaying = False
+        self.persist(lambda: gaps.close_gap(self._source, moment, replays=False))
         self._covered = self._down_since = None
         self._set_status(changes, Connection.Status.IDLE, "")
         self.close_alert(f"{self._title} has nothing to follow any more.")
@@ -268,13 +303,13 @@ class Writer:
         try:
             raise_alert("stream", message, key=self._source.name)
             self._has_alerted = True
-        except (OperationalError, InterfaceError) as error:
+        except _AWAY as error:
             # The next report tries again; posts must not wait for this.
             close_old_connections()
             logger.warning("an alert could not be kept yet: %s", error)
 
-    def alert_of_failure(self, error: Exception) -> None:
-        message = f"{self._title} is not streamed any more: {error}"
+    def alert_of_failure(self, why: str) -> None:
+        message = f"{self._title} is not streamed any more: {why}"
         self.persist(
             lambda: raise_alert(
                 "stream", message, key=self._source.name, severity=Alert.Severity.CRITICAL
@@ -296,7 +331,7 @@ class Writer:
         while True:
             try:
                 return write()
-            except (OperationalError, InterfaceError) as error:
+            except _AWAY as error:
                 close_old_connections()
                 if self._may_stop():
                     raise Away(f"the database is away: {error}") from error

@@ -1,6 +1,6 @@
 """A process whose disk is full for a while: no file grows beyond a limit, whatever is written.
 
-`python -m tests.ingestion.full_disk file|reader FOLDER` prints what became of its items as JSON.
+`python -m tests.ingestion.full_disk file|reader FOLDER` writes what became of its items as JSON.
 """
 
 from __future__ import annotations
@@ -141,4 +141,4 @@ def read(folder: Path) -> dict[str, Any]:
 if __name__ == "__main__":
     django.setup()
     outcome = {"file": write, "reader": read}[sys.argv[1]](Path(sys.argv[2]))
-    print(json.dumps(outcome))
+    sys.stdout.write(json.dumps(outcome))

@@ -2,8 +2,11 @@
 
 import threading
 import time
+import zlib
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -74,6 +77,20 @@ def test_what_is_written_is_read_again(event: News) -> None:
     line = encode(Item(1.25, event))
     assert line.count(b"\n") == 1
     assert decode(line) == Item(1.25, event)
+
+
+def test_what_json_does_not_know_is_kept_as_text() -> None:
+    raw = {"price": Decimal("1.5"), "age": timedelta(seconds=3), "blob": b"ab"}
+    kept = decode(encode(Item(1.0, replace(POST, raw=raw))))
+    assert kept is not None and isinstance(kept.event, IncomingPost)
+    assert kept.event.raw == {"price": "1.5", "age": "0:00:03", "blob": "b'ab'"}
+
+
+def test_a_post_that_was_good_enough_for_an_earlier_release_is_put_aside() -> None:
+    line = encode(Item(1.0, POST))[9:-1].replace(b"2026-11-24T12", b"9999-11-24T12")
+    kept = decode(b"%08x %s\n" % (zlib.crc32(line), line))
+    assert kept is not None and isinstance(kept.event, Malformed)
+    assert "calendar" in kept.event.reason and kept.event.excerpt.startswith(b"[1.0")
 
 
 @pytest.mark.parametrize("cut", [1, 5, 20, -2])

@@ -1,10 +1,12 @@
 """From the source to the database when either misbehaves."""
 
+import json
 import logging
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from ingestion.events import (
     Event,
     IncomingPost,
     PostDeleted,
+    malformed,
 )
 from ingestion.exceptions import Closed, NeedsAttention, NetworkFault
 from ingestion.models import Alert, Connection, DeadLetter, Gap, Post, Stream
@@ -89,31 +92,111 @@ def test_a_poisonous_post_is_put_aside_and_its_neighbours_are_stored(run: Callab
     assert it.tally.saved == 4
 
 
-@pytest.fixture
-def refuses_poison() -> Iterator[None]:
-    """The database itself refuses one text, as it might a value that we did not foresee."""
+@contextmanager
+def refusing(what: str, table: str, poison: str) -> Iterator[None]:
+    """The database itself refuses an INSERT or UPDATE, as it might of what we did not foresee."""
     if connection.vendor == "sqlite":
         make = (
-            "CREATE TRIGGER no_poison BEFORE INSERT ON ingestion_post WHEN NEW.text = 'poison' "
-            "BEGIN SELECT RAISE(ABORT, 'poison'); END"
+            f"CREATE TRIGGER no_poison BEFORE {what} ON {table} WHEN {poison.format('NEW.')} "
+            "BEGIN SELECT RAISE(ABORT, 'no_poison'); END"
         )
         drop = "DROP TRIGGER no_poison"
     else:
-        make = "ALTER TABLE ingestion_post ADD CONSTRAINT no_poison CHECK (text <> 'poison')"
-        drop = "ALTER TABLE ingestion_post DROP CONSTRAINT no_poison"
+        make = f"ALTER TABLE {table} ADD CONSTRAINT no_poison CHECK (NOT ({poison.format('')}))"
+        drop = f"ALTER TABLE {table} DROP CONSTRAINT no_poison"
     with connection.cursor() as cursor:
         cursor.execute(make)
-    yield
-    with connection.cursor() as cursor:
-        cursor.execute(drop)
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(drop)
 
 
-def test_a_post_that_the_database_refuses_is_put_aside(run: Callable, refuses_poison: None) -> None:
+def test_a_post_that_the_database_refuses_is_put_aside(run: Callable) -> None:
     events = [Connected(), post("1"), post("2", text="poison"), post("3"), Checkpoint("c")]
-    with run(Scripted(events)):
+    poison = refusing("INSERT", "ingestion_post", "{}text = 'poison'")
+    with poison, run(Scripted(events)):
         wait_until(lambda: Connection.objects.filter(cursor="c").exists())
     assert stored() == ["1", "3"]
     assert "poison" in DeadLetter.objects.get().reason
+
+
+def test_deletions_that_the_database_refuses_are_put_aside_and_others_honoured(
+    run: Callable,
+) -> None:
+    events: list[Event] = [
+        Connected(),
+        *(post(key, author_id=f"by {key}") for key in ("1", "poison", "2", "3")),
+        PostDeleted(("1", "poison", "2")),
+        AuthorDeleted("by poison"),
+        AuthorDeleted("by 3"),
+        Checkpoint("c"),
+    ]
+    bad = "{0}external_id = 'poison' AND {0}deleted_at IS NOT NULL"
+    with refusing("UPDATE", "ingestion_post", bad), run(Scripted(events)) as it:
+        wait_until(lambda: Connection.objects.filter(cursor="c").exists())
+    assert it.error is None and it.tally.deleted == 3
+    assert list(Post.objects.visible().values_list("external_id", flat=True)) == ["poison"]
+    kept = [json.loads(bytes(letter.excerpt)) for letter in DeadLetter.objects.order_by("id")]
+    assert kept == [
+        {"external_ids": ["poison"], "source": "rss"},
+        {"author_id": "by poison", "source": ""},
+    ]
+
+
+def test_texts_that_no_database_takes_stop_nothing(run: Callable) -> None:
+    odd = "1\ud800\x00"
+    events: list[Event | Exception] = [
+        Connected(replays=True),
+        post("1"),
+        post(odd, author_id=odd),
+        PostDeleted(("1", odd)),
+        AuthorDeleted(odd),
+        CaughtUp(odd, is_complete=False, note=odd),
+        malformed(odd, b"x"),
+        NetworkFault(f"it said {odd}"),
+    ]
+    since = timezone.now() - timedelta(minutes=10)
+    Connection.objects.create(source="rss", status="failed", last_error="", covered_until=since)
+    with run(Scripted(events, [Connected(), Checkpoint(f"c{odd}")])) as it:
+        wait_until(lambda: Connection.objects.filter(cursor="c1\ufffd").exists())
+    assert it.error is None and it.tally.deleted == 2
+    assert stored() == ["1", "1\ufffd"]
+    # The fault's own gap tells what was said; of the dead letter the reason is kept.
+    assert Gap.objects.filter(detail="it said 1\ufffd").exists()
+    assert DeadLetter.objects.get().reason == "1\ufffd"
+
+
+def test_what_ends_a_run_is_told_and_what_came_waits_for_the_next(
+    run: Callable, tmp_path: Path
+) -> None:
+    events = [Connected(), post("1"), malformed("odd", b"x"), post("2"), Checkpoint("c")]
+    with refusing("INSERT", "ingestion_deadletter", "{}size >= 0"), run(Scripted(events)) as it:
+        wait_until(lambda: it.error is not None)
+    failed = Connection.objects.get()
+    assert (failed.status, failed.lease_owner, failed.cursor) == ("failed", "", "")
+    assert "no_poison" in failed.last_error
+    assert "no_poison" in Alert.objects.standing().get().message
+    assert list((tmp_path / "spill" / "rss").glob("*.wal"))
+    with run(Scripted()):
+        wait_until(lambda: Connection.objects.filter(cursor="c").exists())
+    assert stored() == ["1", "2"]
+    assert DeadLetter.objects.get().reason == "odd"
+
+
+def test_a_failure_again_and_again_keeps_what_came_once(run: Callable, tmp_path: Path) -> None:
+    events = [Connected(), *(post(str(n)) for n in range(50)), malformed("odd", b"x")]
+    sizes = []
+    with refusing("INSERT", "ingestion_deadletter", "{}size >= 0"):
+        for script in ([events], [[]], [[]]):
+            with run(Scripted(*script)) as it:
+                wait_until(lambda it=it: it.error is not None)
+            files = (tmp_path / "spill" / "rss").glob("*.wal")
+            sizes.append(sum(path.stat().st_size for path in files))
+    # Each run adds what it has to say of itself, and nothing else.
+    assert 0 < sizes[1] - sizes[0] < sizes[0] / 4
+    assert sizes[2] - sizes[1] < sizes[0] / 4
 
 
 def test_a_fault_in_a_source_s_own_code_does_not_end_the_stream(
