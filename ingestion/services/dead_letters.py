@@ -72,10 +72,12 @@ def _replay(letter: DeadLetter, source: LiveSource | str) -> str:
     if not letter.is_whole:
         return f"not replayed: only the first {len(letter.excerpt):,} of {letter.size:,} are kept"
     saved = known = gone = 0
+    reasons: list[str] = []
     for event in source.parse(bytes(letter.excerpt)):
         if isinstance(event, Malformed):
-            return f"still not understood: {event.reason}"
-        if isinstance(event, IncomingPost):
+            # Of a page of posts the others are.
+            reasons.append(f"still not understood: {event.reason}")
+        elif isinstance(event, IncomingPost):
             stored = store([event])
             saved += len(stored.post_ids)
             known += stored.duplicates
@@ -83,4 +85,6 @@ def _replay(letter: DeadLetter, source: LiveSource | str) -> str:
             gone += forget(event.source or source.name, event.external_ids)
         elif isinstance(event, AuthorDeleted):
             gone += forget_author(event.source or source.name, event.author_id)
-    return f"{saved} saved, {known} known before, {gone} forgotten"
+    if saved or known or gone or not reasons:
+        reasons.insert(0, f"{saved} saved, {known} known before, {gone} forgotten")
+    return "; ".join(reasons)

@@ -27,7 +27,7 @@ from ingestion.sources.directory_ledger import Ledger, Progress, Version
 from ingestion.sources.directory_reading import Reading, version_of
 from ingestion.sources.directory_watch import Candidate, Scanner, Watch
 from ingestion.sources.files import Identities, Row, read_message
-from ingestion.sources.files.items import Found
+from ingestion.sources.files.items import Found, Refused
 
 logger = logging.getLogger(__name__)
 
@@ -107,8 +107,11 @@ class DirectorySource:
     def parse(self, message: bytes) -> Iterator[Event]:
         """What one row says, as JSON; it belongs to no stream any more."""
         try:
-            for found in read_message(message):
-                yield found.post if isinstance(found, Found) else found
+            for said in read_message(message):
+                if isinstance(said, Refused):
+                    yield malformed(said.reason, said.excerpt())
+                else:
+                    yield said.post if isinstance(said, Found) else said
         except BadPost as error:
             yield malformed(str(error), message)
 

@@ -34,15 +34,36 @@ def looks_like_v2(item: Mapping[str, Any]) -> bool:
     return "id" in item and "text" in item and any(key in item for key in telling)
 
 
-def posts(payload: Mapping[str, Any]) -> Iterator[IncomingPost]:
-    """Every post of a v2 answer: `data` is one object or a list. Raises BadPost."""
+def alone(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Each post of a v2 answer, whose `data` is one object or a list, as an answer of its own.
+
+    With it comes what it refers to, as far as it was included.
+    """
     data = payload.get("data")
     includes = payload.get("includes")
     includes = includes if isinstance(includes, Mapping) else {}
     for item in data if isinstance(data, list) else [data]:
-        if not isinstance(item, Mapping):
-            raise BadPost("`data` is not an object")
-        yield post(item, includes)
+        known = _included(item, includes) if isinstance(item, Mapping) else {}
+        yield {"data": item, "includes": known} if known else {"data": item}
+
+
+def only_post(payload: Mapping[str, Any], stream_ids: frozenset[int] = frozenset()) -> IncomingPost:
+    """The post of a v2 answer that holds one. Raises BadPost."""
+    item, includes = payload.get("data"), payload.get("includes")
+    if not isinstance(item, Mapping):
+        raise BadPost("`data` is not an object")
+    return post(item, includes if isinstance(includes, Mapping) else {}, stream_ids)
+
+
+def _included(item: Mapping[str, Any], includes: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what came with a page, the author of one post and the posts that it refers to."""
+    wanted = {"users": [_text(item.get("author_id"))]}
+    wanted |= dict.fromkeys(("tweets", "posts"), [each.external_id for each in _references(item)])
+    found = {
+        kind: [known for key in keys if (known := _find(includes.get(kind), key))]
+        for kind, keys in wanted.items()
+    }
+    return {kind: items for kind, items in found.items() if items}
 
 
 def post(

@@ -80,6 +80,15 @@ def test_a_letter_that_is_still_garbage_says_so(x: XApi) -> None:
     assert "still not understood" in dead_letters.replay([kept.pk])[kept.pk]
 
 
+def test_of_a_page_in_a_letter_the_good_posts_are_saved(x: XApi) -> None:
+    good = {"id": "7", "text": "cats", "created_at": "2026-01-01T00:00:00Z"}
+    page = {"data": [good, good | {"id": "8", "text": ""}, good | {"id": "9"}]}
+    dead_letters.keep("file", [malformed("broken", json.dumps(page).encode())])
+    outcome = dead_letters.replay([DeadLetter.objects.get().pk]).popitem()[1]
+    assert outcome.startswith("2 saved, 0 known before, 0 forgotten; still not understood: post 2")
+    assert set(Post.objects.values_list("external_id", flat=True)) == {"7", "9"}
+
+
 def test_of_a_long_letter_only_the_beginning_is_there(x: XApi) -> None:
     kept = letter(json.dumps(LINE | {"long": "x" * 5000}).encode())
     assert not kept.is_whole

@@ -24,7 +24,7 @@ from ingestion.events import (
     PostDeleted,
 )
 from ingestion.exceptions import NothingFollowed
-from ingestion.models import Connection, Post, Stream, WatchedFile
+from ingestion.models import Connection, DeadLetter, Post, Stream, WatchedFile
 from ingestion.services import run_stream
 from ingestion.sources import Resume, create, directory_reading, directory_watch
 from ingestion.sources.directory import DirectorySource
@@ -160,6 +160,41 @@ def test_bad_rows_become_dead_letters_that_can_be_read_again(inbox: Path, food: 
     post = next(source.parse(mended))
     assert isinstance(post, IncomingPost)
     assert (post.source, post.external_id, post.text) == ("file", "2", "mended")
+
+
+def test_a_bad_post_of_a_page_is_a_dead_letter_that_can_be_read_again(
+    inbox: Path, food: Stream, run: Callable
+) -> None:
+    posts = [
+        {"id": str(n), "text": f"post {n}", "author_id": "9", "created_at": "2026-01-01T00:00:00Z"}
+        for n in range(100)
+    ]
+    posts[2]["created_at"] = "now"
+    users = [{"id": "9", "username": "cat"}]
+    page = {"data": posts, "includes": {"users": users}}
+    put(inbox / "food", "a.jsonl", json.dumps(page).encode() + b"\n")
+    with run(DirectorySource(inbox)):
+        wait_until(lambda: WatchedFile.objects.filter(finished_at__isnull=False).exists())
+    assert len(stored()) == 99
+    letter = DeadLetter.objects.get()
+    assert letter.reason.startswith("a.jsonl, line 1: post 3 of `data`: its created_at")
+    assert letter.is_whole and json.loads(bytes(letter.excerpt))["data"] == posts[2]
+    mended = bytes(letter.excerpt).replace(b'"now"', b'"2026-01-01T00:00:00Z"')
+    post = next(following(inbox).parse(mended))
+    assert isinstance(post, IncomingPost)
+    assert (post.external_id, post.author_username) == ("2", "cat")
+
+
+def test_odd_ids_and_times_stop_no_directory(inbox: Path, food: Stream, run: Callable) -> None:
+    odd = {"delete": {"status": {"id_str": "1\ud800\x00"}}}
+    far = {"id": "9", "text": "far", "created_at": "9999-12-31T23:59:59-05:00"}
+    lines = json.dumps(odd).encode() + b"\n" + json.dumps(far).encode() + b"\n"
+    put(inbox / "food", "a.jsonl", rows(1) + lines + rows(1, 1))
+    with run(DirectorySource(inbox)) as it:
+        wait_until(lambda: WatchedFile.objects.filter(finished_at__isnull=False).exists())
+    assert it.error is None
+    assert stored() == {"0", "1"}
+    assert "calendar" in DeadLetter.objects.get().reason
 
 
 def test_deletions_of_a_dump_name_whose_posts_they_are(inbox: Path, food: Stream) -> None:

@@ -85,6 +85,38 @@ def test_x_v2_objects_bare_and_wrapped(tmp_path: Path) -> None:
     assert (two.text, two.author_username) == ("the full text", "cat")
 
 
+def test_a_bad_post_in_a_page_costs_itself_only(tmp_path: Path) -> None:
+    page: list[object] = [
+        {"id": str(n), "text": f"post {n}", "author_id": "9", "created_at": "2026-01-01T00:00:00Z"}
+        for n in range(100)
+    ]
+    page[2] = {"id": "2", "text": " \ud800", "author_id": "9", "created_at": "soon 🐱"}
+    page[50] = None
+    users = [{"id": str(n), "username": f"cat{n}"} for n in range(20)]
+    path = write(
+        tmp_path / "a.jsonl", json.dumps({"data": page, "includes": {"users": users}}) + "\n"
+    )
+    rows = read(path)
+    assert len(rows) == 100
+    assert {row.post.author_username for row in rows if row.post} == {"cat9"}
+    bad = [row for row in rows if row.reason]
+    assert [row.reason for row in bad] == [
+        "post 3 of `data`: its created_at 'soon 🐱' is not a time",
+        "post 51 of `data`: `data` is not an object",
+    ]
+    # It alone is kept, with what it refers to, to be read again when it is mended.
+    alone = json.loads(bad[0].excerpt)
+    assert alone == {"data": page[2], "includes": {"users": [users[9]]}}
+    assert json.loads(bad[1].excerpt) == {"data": None}
+
+
+def test_a_time_beyond_the_calendar_is_a_bad_row(tmp_path: Path) -> None:
+    times = ["9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+02:00", "9999-06-01T00:00:00Z"]
+    lines = [json.dumps({"text": "far", "created_at": time}) for time in [*times, "2026-01-01"]]
+    rows = read(write(tmp_path / "a.jsonl", "\n".join(lines)))
+    assert ["calendar" in row.reason for row in rows] == [True, True, True, False]
+
+
 def test_broken_json_is_told_with_its_line(tmp_path: Path) -> None:
     content = b'{"text": "a"}\n{"text": \n[1]\n\xff\n{"text": "b"}\n'
     rows = read(write(tmp_path / "a.jsonl", content))

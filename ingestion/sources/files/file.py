@@ -11,7 +11,7 @@ from ingestion.exceptions import BadPost, UnusableFile
 from ingestion.sources.files import json_array, json_lines, tables
 from ingestion.sources.files.columns import Columns
 from ingestion.sources.files.formats import LINES, sniff
-from ingestion.sources.files.items import Found, Items, Removal
+from ingestion.sources.files.items import Found, Items, Refused, Removal, Said
 from ingestion.sources.files.packed import STANDARD_INPUT, opened
 from ingestion.sources.files.records import Place, Record, Value, decode
 
@@ -97,12 +97,14 @@ class PostFile:
                 if isinstance(found, Found):
                     label = self._label(record.value)
                     yield Row(line, found.post, label, "", offset, found.fallback_id)
+                elif isinstance(found, Refused):
+                    yield Row(line, reason=found.reason, offset=offset, excerpt=found.excerpt())
                 else:
                     yield Row(line, offset=offset, removal=found)
         except BadPost as error:
             yield Row(line, reason=str(error), offset=offset, excerpt=record.excerpt())
 
-    def _found(self, value: Value) -> Iterator[Found | Removal]:
+    def _found(self, value: Value) -> Iterator[Said]:
         if isinstance(value, BadPost):
             raise value
         if isinstance(value, bytes):
@@ -127,6 +129,6 @@ class PostFile:
         return tables.parquet_records(self.path, self.columns)
 
 
-def read_message(message: bytes) -> Iterator[Found | Removal]:
-    """What one JSON row says, outside its file. Raises BadPost."""
+def read_message(message: bytes) -> Iterator[Said]:
+    """What one JSON row says, outside its file. Raises BadPost as `Items.read`."""
     return Items(Columns()).read(decode(message), message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from django.utils import timezone
@@ -25,6 +25,19 @@ Removal = PostDeleted | AuthorDeleted
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """One of several posts in an item that cannot be read: why, and it alone, as an item."""
+
+    reason: str
+    item: Mapping[str, Any]
+
+    def excerpt(self) -> bytes:
+        """It as JSON, to be looked at and read again."""
+        # Half a surrogate pair becomes what JSON escapes it with.
+        return json.dumps(self.item, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """A post, and the id to use when its own turns out to stand for another one.
 
@@ -35,6 +48,9 @@ class Found:
     fallback_id: str = ""
 
 
+Said = Found | Removal | Refused
+
+
 class Items:
     """Reads the items of one file, whatever shapes it mixes."""
 
@@ -43,8 +59,11 @@ class Items:
         self._stream_ids = stream_ids
         self._dump: jetstream.Dump | None = None
 
-    def read(self, item: Mapping[str, Any], text: bytes = b"") -> Iterator[Found | Removal]:
-        """What an item says; `text` is it as JSON, where it came so. Raises BadPost."""
+    def read(self, item: Mapping[str, Any], text: bytes = b"") -> Iterator[Said]:
+        """What an item says; `text` is it as JSON, where it came so.
+
+        Raises BadPost for an item that says nothing; of several posts each stands for itself.
+        """
         if self._columns.text and not isinstance(item.get("data"), Mapping | list):
             yield self._flat(item)
         elif jetstream.looks_like_jetstream(item):
@@ -58,13 +77,14 @@ class Items:
         for event in self._dump.read(text, self._stream_ids):
             yield Found(event) if isinstance(event, IncomingPost) else event
 
-    def _of_x(self, item: Mapping[str, Any]) -> Iterator[Found | Removal]:
+    def _of_x(self, item: Mapping[str, Any]) -> Iterator[Said]:
         data = item.get("data")
         if (removed := x_v1.removal(item) or _removal_v2(data)) is not None:
             yield removed
-        elif isinstance(data, Mapping | list):
-            for post in x_payload.posts(item):
-                yield Found(replace(post, stream_ids=self._stream_ids))
+        elif isinstance(data, list):
+            yield from self._page(item)
+        elif isinstance(data, Mapping):
+            yield Found(x_payload.only_post(item, self._stream_ids))
         elif isinstance(archived := item.get("tweet"), Mapping):
             yield Found(x_v1.post(archived, self._stream_ids))
         elif x_v1.looks_like_v1(item):
@@ -73,6 +93,13 @@ class Items:
             yield Found(x_payload.post(item, {}, self._stream_ids))
         else:
             yield self._flat(item)
+
+    def _page(self, page: Mapping[str, Any]) -> Iterator[Found | Refused]:
+        for number, answer in enumerate(x_payload.alone(page), 1):
+            try:
+                yield Found(x_payload.only_post(answer, self._stream_ids))
+            except BadPost as error:
+                yield Refused(f"post {number} of `data`: {error}", answer)
 
     def _flat(self, item: Mapping[str, Any]) -> Found:
         columns = self._columns
