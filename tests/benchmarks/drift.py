@@ -185,7 +185,7 @@ def main() -> None:
         "Airline tweets against validation tweets (detected)",
         known_sample,
         airline,
-        AIRLINE_SIZES,
+        tuple(size for size in AIRLINE_SIZES if size <= len(airline.truth)),
         windows,
     )
     table(
