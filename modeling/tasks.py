@@ -8,6 +8,7 @@ from datetime import timedelta
 from celery import shared_task
 from celery.exceptions import OperationalError, Reject
 from celery.signals import worker_shutting_down
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from ingestion.services.alerts import close_alert, raise_alert
@@ -18,6 +19,7 @@ from modeling.services import train as training
 
 # How far back the frequent sweep looks, in hours; older leftovers are `classify --pending`'s.
 SWEEP = 1.0
+_SERVES = Q(versions__stage="champion")
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +71,7 @@ def hand_over(run: TrainingRun) -> None:
 
 @shared_task(name="modeling.check_quality")
 def check_quality() -> None:
-    _for_each_scheme("quality check", _check_quality)
+    _for_each_scheme("quality check", _check_quality, LabelScheme.objects.filter(_SERVES))
 
 
 def _check_quality(scheme: LabelScheme) -> None:
@@ -84,7 +86,9 @@ def _check_quality(scheme: LabelScheme) -> None:
 
 @shared_task(name="modeling.check_retraining")
 def check_retraining() -> None:
-    _for_each_scheme("retraining check", _check_retraining)
+    # A scheme's first run may have been cut short, before there was a champion.
+    schemes = LabelScheme.objects.filter(_SERVES | Q(runs__status__in=TrainingRun.ACTIVE))
+    _for_each_scheme("retraining check", _check_retraining, schemes.distinct())
 
 
 def _check_retraining(scheme: LabelScheme) -> None:
@@ -105,10 +109,12 @@ def _repair_alias(scheme: LabelScheme) -> None:
         logger.warning("%s; the database row says what serves", error)
 
 
-def _for_each_scheme(what: str, work: Callable[[LabelScheme], None]) -> None:
-    """For all that serve, whatever becomes of the others; raises what went wrong at the end."""
+def _for_each_scheme(
+    what: str, work: Callable[[LabelScheme], None], schemes: QuerySet[LabelScheme]
+) -> None:
+    """Each, whatever becomes of the others; raises what went wrong at the end."""
     errors = []
-    for scheme in LabelScheme.objects.filter(versions__stage="champion"):
+    for scheme in schemes:
         try:
             work(scheme)
         except Exception as error:

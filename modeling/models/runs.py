@@ -56,6 +56,12 @@ class TrainingRun(models.Model):
     attempts = models.PositiveSmallIntegerField(
         default=0, help_text="How often it was started; more than once after interruptions."
     )
+    failures = models.PositiveSmallIntegerField(
+        default=0,
+        # Servers of the release before go on adding runs while this one is rolled out.
+        db_default=0,
+        help_text="How often its process died or the registry was away; orderly stops are none.",
+    )
     worker = models.CharField(max_length=100, blank=True, help_text="Host and process that has it.")
     error = models.TextField(blank=True)
     version = models.OneToOneField(

@@ -40,7 +40,7 @@ SILENCE = timedelta(minutes=2)
 PATIENCE = timedelta(minutes=15)
 ALERT = "training"
 # A run that kills its process so often is given up: the next attempt would end alike.
-MAX_ATTEMPTS = 3
+MAX_FAILURES = 3
 # Before so much is done, an estimate of the time left would be a guess.
 ESTIMATE_FROM = 0.01
 # A longer curve keeps every second point, and draws the next ones as far apart.
@@ -106,11 +106,10 @@ def recover_interrupted(scheme: LabelScheme) -> TrainingRun | None:
         return None
     place = f"at {run.progress:.0%}, {run.message}" if run.message else "before it had begun"
     try:
-        if run.attempts >= MAX_ATTEMPTS:
-            died = f"the process that trained died {run.attempts} times, the last time {place}"
+        if not interrupt_failed(run, f"the process {run.worker} died {place}"):
+            died = f"it failed {run.failures + 1} times, the last time: its process died {place}"
             end(run, Status.FAILED, error=died)
             return None
-        interrupt(run, error=f"the process {run.worker} died {place}")
     except RunLost:
         # Somebody else was faster by a moment, or the run speaks again.
         return None
@@ -121,6 +120,16 @@ def interrupt(run: TrainingRun, *, error: str = "") -> None:
     """Let go of the run; whoever takes it goes on from its checkpoint. Raises RunLost."""
     _change(run, status=Status.INTERRUPTED, error=error, seconds_left=None)
     logger.warning("training run %s is interrupted: %s", run.pk, error or "asked to stop")
+
+
+def interrupt_failed(run: TrainingRun, error: str) -> bool:
+    """Let go of a run that failed through no fault of its data, to be tried again; False, and
+    nothing is changed, when that happened too often. Raises RunLost."""
+    if run.failures + 1 >= MAX_FAILURES:
+        return False
+    _change(run, failures=run.failures + 1)
+    interrupt(run, error=error)
+    return True
 
 
 def end(run: TrainingRun, status: Status, *, error: str = "") -> None:

@@ -104,9 +104,8 @@ def execute(
         raise
     except BaseException as error:
         message = f"{type(error).__name__}: {error}"
-        if isinstance(error, RegistryError) and run.attempts < runs.MAX_ATTEMPTS:
-            runs.interrupt(run, error=message)
-        else:
+        is_passing = isinstance(error, RegistryError)
+        if not (is_passing and runs.interrupt_failed(run, message)):
             runs.end(run, TrainingRun.Status.FAILED, error=message)
         raise
     return run

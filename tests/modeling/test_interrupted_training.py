@@ -228,6 +228,25 @@ def test_a_registry_that_is_away_interrupts_the_run_until_it_has_failed_too_ofte
     assert run.version.artifact_digests["model.safetensors"] == weights
 
 
+def test_orderly_stops_are_no_failures(labelled: LabelScheme, tiny_settings: Settings) -> None:
+    run = train.request_training(labelled)
+    for _ in range(3):
+        run = train.execute(run.pk, should_stop=after(3))
+        assert run.status == "interrupted"
+    long_ago = timezone.now() - timedelta(minutes=3)
+    for failures in (1, 2):
+        assert runs.take(run.pk) is not None
+        TrainingRun.objects.update(heartbeat_at=long_ago)
+        assert runs.recover_interrupted(labelled) == run
+        run.refresh_from_db()
+        assert (run.status, run.failures) == ("interrupted", failures)
+    assert runs.take(run.pk) is not None
+    TrainingRun.objects.update(heartbeat_at=long_ago)
+    assert runs.recover_interrupted(labelled) is None
+    run.refresh_from_db()
+    assert run.status == "failed" and "it failed 3 times" in run.error and run.attempts == 6
+
+
 def test_who_was_silent_too_long_leaves_the_run_to_the_one_that_took_it(
     labelled: LabelScheme, tiny_settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -140,6 +140,18 @@ def test_a_scheme_whose_retraining_check_fails_keeps_no_other_from_it(
 
 
 @pytest.mark.django_db(transaction=True)
+def test_the_check_takes_up_a_first_run_that_was_cut_short(
+    own_scheme: LabelScheme, celery_worker: None
+) -> None:
+    run = TrainingRun.objects.create(
+        scheme=own_scheme, status="interrupted", created_at=timezone.now() - timedelta(hours=1)
+    )
+    tasks.check_retraining()
+    # There is nothing to learn from: what it says of that is that it was carried out.
+    wait_until(lambda: TrainingRun.objects.get(pk=run.pk).status == "failed")
+    assert "NotEnoughData" in TrainingRun.objects.get(pk=run.pk).error
+
+
 def test_stored_posts_are_classified_by_a_worker(
     champion: ModelVersion, celery_worker: None
 ) -> None:
