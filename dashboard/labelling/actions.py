@@ -9,6 +9,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
+from ingestion.events import clean
 from ingestion.models import Post
 from modeling.models import Annotation, Category, LabelScheme
 from modeling.services.annotate import LONGEST_NOTE, annotate, flag, skip, take_up, undo
@@ -66,12 +67,13 @@ def read_actions(data: Mapping[str, Any]) -> list[Action]:
 
 
 def _action(given: Any) -> Action:
-    if not isinstance(given, dict) or given.get("do") not in KINDS:
+    do = given.get("do") if isinstance(given, dict) else None
+    if not isinstance(do, str) or do not in KINDS:
         raise Malformed(f"`do` must be one of {', '.join(sorted(KINDS))}.")
     post, category, seconds = given.get("post"), given.get("category"), given.get("seconds")
     if not isinstance(post, int) or not _is_id(post):
         raise Malformed("`post` must be the number of a post.")
-    if given["do"] in OF_CATEGORIES and not isinstance(category, str):
+    if do in OF_CATEGORIES and not isinstance(category, str):
         raise Malformed("`category` must be the key of a category.")
     if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float)):
         raise Malformed("`seconds` must be a number.")
@@ -81,7 +83,7 @@ def _action(given: Any) -> Action:
     origin = given.get("origin") or Annotation.Origin.HUMAN
     if origin not in Annotation.Origin.values:
         raise Malformed(f"`origin` must be one of {', '.join(Annotation.Origin.values)}.")
-    return Action(given["do"], post, category or "", seconds, note, origin)
+    return Action(do, post, category or "", seconds, clean(note), origin)
 
 
 def _is_id(value: Any) -> bool:

@@ -237,6 +237,7 @@ def test_what_cannot_be_saved_is_said_and_the_rest_is_saved(desk: Client) -> Non
         {"actions": "all"},
         {"actions": [{"do": "label", "post": 1, "category": "positive"}] * 51},
         {"actions": [{"do": "drop", "post": 1}]},
+        {"actions": [{"do": ["label"], "post": 1, "category": "positive"}]},
         {"actions": [{"do": "label", "post": "1", "category": "positive"}]},
         {"actions": [{"do": "label", "post": True, "category": "positive"}]},
         {"actions": [{"do": "label", "post": 2**70, "category": "positive"}]},
@@ -251,6 +252,16 @@ def test_malformed_actions_are_refused_in_words(desk: Client, body: Any) -> None
     path = of_page(desk, "/label/save/")
     answer = desk.post(path, json.dumps(body), content_type="application/json")
     assert answer.status_code == 400 and "must be" in json.loads(answer.content)["detail"]
+
+
+def test_a_note_that_no_database_holds_is_kept_as_far_as_it_can_be(desk: Client) -> None:
+    """Refused, or a 500, it would hold up every label that waits behind it in the browser."""
+    post = make_post("a game")
+    action = {"do": "flag", "post": post.pk, "note": "half \ud83d of\x00 one"}
+    answer = json.loads(send(desk, "/label/save/", {"actions": [action]}).content)
+    assert answer["results"][0]["saved"]
+    note = Assignment.objects.get(post=post).note
+    assert note.startswith("half ") and note.endswith(" one") and note.isprintable()
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 100_000, b'{"have": [-1]}', b'{"have": 3}'])
