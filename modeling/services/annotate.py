@@ -109,11 +109,16 @@ def undo(
 def undo_many(category: Category, post_ids: Iterable[int], *, annotator: User) -> int:
     """Take back that `annotator` judges these posts as `category`; how many labels that were.
 
-    For what was labelled at once, where no label was replaced.
+    For what was labelled at once, where no label was replaced; a review that came since stays.
     """
     return (
         Annotation.objects.current()
-        .filter(post__in=list(post_ids), category=category, annotator=annotator)
+        .filter(
+            post__in=list(post_ids),
+            category=category,
+            annotator=annotator,
+            origin=Annotation.Origin.HUMAN,
+        )
         .update(replaced_at=timezone.now())
     )
 

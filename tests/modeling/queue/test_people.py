@@ -28,6 +28,7 @@ from modeling.services.annotate import (
     skip,
     take_up,
     undo,
+    undo_many,
     unflag,
 )
 from tests.modeling.queue import Maker, texts
@@ -214,6 +215,17 @@ def test_undoing_a_review_twice_leaves_what_its_person_had_said_before(
     assert (left.category, left.origin) == (positive, Annotation.Origin.HUMAN)
     assert undo(post, positive, annotator=ann)
     assert not Annotation.objects.current().exists()
+
+
+def test_undoing_many_leaves_a_review_that_came_since(
+    scheme: LabelScheme, judged: Maker, ann: User, positive: Category
+) -> None:
+    plain, settled = judged("one"), judged("two")
+    both = {post.pk: "positive" for post in (plain, settled)}
+    annotate_many(scheme, both, annotator=ann, origin=Annotation.Origin.HUMAN)
+    annotate(settled, positive, annotator=ann, origin=Annotation.Origin.REVIEW)
+    assert undo_many(positive, both, annotator=ann) == 1
+    assert Annotation.objects.current().get().post == settled
 
 
 def test_a_skipped_post_goes_to_others_only(
