@@ -18,7 +18,7 @@ from modeling.ml.arguments import Labelled
 from modeling.ml.slices import Origin
 from modeling.models import Annotation, LabelScheme
 from modeling.services.annotate import majority
-from modeling.services.label_files import LabelledRow, identities, known_posts
+from modeling.services.label_files import LabelledRow, known_posts
 
 TEST_PERCENT = 10
 VALIDATION_PERCENT = 10
@@ -124,10 +124,8 @@ def _of_file(rows: Sequence[LabelledRow]) -> tuple[dict[str, _Entry], int]:
     votes: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
     entries: dict[str, _Entry] = {}
     withdrawn = 0
-    named = identities(rows)
-    known = known_posts(named)
-    for row, identity in zip(rows, named, strict=True):
-        post, is_deleted = known.get(identity, (None, False))
+    for row, known in zip(rows, known_posts(rows), strict=True):
+        post, is_deleted = known or (None, False)
         if is_deleted:
             withdrawn += 1
             continue

@@ -244,13 +244,14 @@ def _stored_texts(ids: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def known_posts(named: Iterable[Identity]) -> dict[Identity, tuple[int, bool]]:
-    """Of the posts that are named and that are here: primary key, and whether the post is deleted.
-    One query for each 500 of a source."""
+def known_posts(rows: Sequence[LabelledRow]) -> list[tuple[int, bool] | None]:
+    """The post that each row is, in the order of the rows: its primary key, and whether it is
+    deleted; None where it is not here. A query or two for each 500 of a source."""
+    named = identities(rows)
     by_source: dict[str, set[str]] = defaultdict(set)
     for source, external_id in named:
         by_source[source].add(external_id)
-    found = {}
+    found: dict[Identity, tuple[int, bool]] = {}
     for source, ids in sorted(by_source.items()):
         ordered = sorted(ids)
         for start in range(0, len(ordered), CHUNK):
@@ -259,7 +260,7 @@ def known_posts(named: Iterable[Identity]) -> dict[Identity, tuple[int, bool]]:
             )
             for pk, external_id, deleted_at in part.values_list("pk", "external_id", "deleted_at"):
                 found[source, external_id] = pk, deleted_at is not None
-    return found
+    return [found.get(identity) for identity in named]
 
 
 def _records(path: Path, shown: Path) -> Iterator[tuple[int, dict[str, object]]]:
