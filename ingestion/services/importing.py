@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from django.db import transaction
@@ -14,6 +14,7 @@ from ingestion.exceptions import UnusableFile
 from ingestion.models import Source, Stream
 from ingestion.services.audit import Action, by_command, record
 from ingestion.services.posts import Stored, forget, forget_author, store
+from ingestion.services.refusals import together, write_all
 from ingestion.sources.files import Identities, PostFile, Row
 
 CHUNK = 1000
@@ -57,8 +58,9 @@ def file_stream(name: str) -> Stream:
 def import_file(file: PostFile, summary: ImportSummary) -> Iterator[ImportedChunk]:
     """Store a file's posts chunk by chunk, telling each after its commit; `summary` is kept.
 
-    Nothing is announced: the caller has the posts classified. Raises UnusableFile, after the rows
-    that could be read.
+    A row that the database refuses is rejected as one that cannot be read is. Nothing is
+    announced: the caller has the posts classified. Raises UnusableFile, after the rows that could
+    be read.
     """
     rows = _Rows(file)
     identities = Identities()
@@ -90,24 +92,37 @@ class _Rows:
 
 
 def _stored(rows: Sequence[Row], summary: ImportSummary) -> ImportedChunk:
-    good = [(row.post, row.label) for row in rows if row.post is not None]
-    posts = [post for post, _ in good]
-    stored = store(posts, announce=False, read_from=Source.FILE)
+    def refuse(row: Row, error: Exception) -> None:
+        _reject(replace(row, reason=f"it cannot be stored: {error}"), summary)
+
+    good = [row for row in rows if row.post is not None]
+    stored = together(write_all(good, _store, refuse))
     summary.saved += len(stored.post_ids)
     summary.duplicates += stored.duplicates
     # After the posts: a dump tells of both, and never takes back what is still to come.
-    summary.deleted += sum(_forget(row) for row in rows)
-    return ImportedChunk(posts, [label for _, label in good], stored, rows[-1].offset)
+    taken_back = [row for row in rows if row.removal is not None]
+    summary.deleted += sum(write_all(taken_back, _forget, refuse))
+    labels = [row.label for row in good]
+    return ImportedChunk(_posts(good), labels, stored, rows[-1].offset)
 
 
-def _forget(row: Row) -> int:
-    removal = row.removal
-    if removal is None:
-        return 0
-    source = removal.source or Source.FILE
-    if isinstance(removal, PostDeleted):
-        return forget(source, removal.external_ids)
-    return forget_author(source, removal.author_id)
+def _posts(rows: Sequence[Row]) -> list[IncomingPost]:
+    return [row.post for row in rows if row.post is not None]
+
+
+def _store(rows: Sequence[Row]) -> Stored:
+    return store(_posts(rows), announce=False, read_from=Source.FILE)
+
+
+def _forget(rows: Sequence[Row]) -> int:
+    count = 0
+    for row in rows:
+        removal = row.removal
+        if isinstance(removal, PostDeleted):
+            count += forget(removal.source or Source.FILE, removal.external_ids)
+        elif removal is not None:
+            count += forget_author(removal.source or Source.FILE, removal.author_id)
+    return count
 
 
 def _reject(row: Row, summary: ImportSummary) -> None:

@@ -6,13 +6,13 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections
+from django.db import close_old_connections
 from django.db.models import F
 from django.utils import timezone
 
@@ -35,17 +35,13 @@ from ingestion.services.alerts import close_alert, raise_alert
 from ingestion.services.journal import Began, Idle, Item, Lost
 from ingestion.services.lease import RENEW_SECONDS, Lease
 from ingestion.services.posts import Stored, forget, forget_author, store
+from ingestion.services.refusals import AWAY, REFUSED, together, write_all
 from ingestion.services.tally import Tally
 from ingestion.sources import LiveSource
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-# Away for now: what was to be written is kept, and tried again.
-_AWAY = (OperationalError, InterfaceError)
-# What the database, or its driver, says of a value that it does not take.
-_REFUSED = (DatabaseError, ValueError, TypeError, ArithmeticError)
 
 # A connection that is down for longer is told to people.
 ALERT_SECONDS = 60.0
@@ -128,25 +124,15 @@ class Writer:
         self._count(changes, "duplicates", stored.duplicates)
 
     def _store_all(self, posts: Sequence[IncomingPost]) -> Stored:
-        try:
-            return store(posts)
-        except _AWAY:
-            raise
-        except _REFUSED as error:
-            if len(posts) == 1:
-                post = posts[0]
-                raw = post.raw or {"id": post.external_id, "text": post.text}
-                self._put_aside(f"{post.source}:{post.external_id}", dict(raw), error)
-                return Stored()
-            # One of them is poison: halves find it, and the others are stored.
-            middle = len(posts) // 2
-            first, second = self._store_all(posts[:middle]), self._store_all(posts[middle:])
-            names = [each.name for each in fields(Stored)]
-            return Stored(*(getattr(first, name) + getattr(second, name) for name in names))
+        return together(write_all(posts, store, self._put_post_aside))
 
-    def _put_aside(self, what: str, message: dict[str, Any], error: Exception) -> None:
-        logger.exception("%s cannot be stored", what)
-        text = json.dumps(message, default=str)
+    def _put_post_aside(self, post: IncomingPost, error: Exception) -> None:
+        raw = post.raw or {"id": post.external_id, "text": post.text}
+        self._put_aside(f"{post.source}:{post.external_id}", raw, error)
+
+    def _put_aside(self, what: str, message: Mapping[str, Any], error: Exception) -> None:
+        logger.error("%s cannot be stored", what, exc_info=error)
+        text = json.dumps(dict(message), default=str)
         letter = malformed(f"it cannot be stored: {error}", text.encode())
         dead_letters.keep(self._source.name, [letter])
 
@@ -161,30 +147,24 @@ class Writer:
             if isinstance(item.event, AuthorDeleted):
                 self._tally.deleted += self.persist(partial(self._forget_author, item.event))
 
-    def _forget_posts(self, source: str, keys: list[str]) -> int:
-        try:
-            return forget(source, keys)
-        except _AWAY:
-            raise
-        except _REFUSED as error:
-            if len(keys) == 1:
-                event = PostDeleted((keys[0],), source)
-                self._put_aside(f"the deletion of {source}:{keys[0]}", asdict(event), error)
-                return 0
-            middle = len(keys) // 2
-            first = self._forget_posts(source, keys[:middle])
-            return first + self._forget_posts(source, keys[middle:])
+    def _forget_posts(self, source: str, keys: Sequence[str]) -> int:
+        def put_aside(key: str, error: Exception) -> None:
+            message = asdict(PostDeleted((key,), source))
+            self._put_aside(f"the deletion of {source}:{key}", message, error)
+
+        return sum(write_all(keys, partial(forget, source), put_aside))
 
     def _forget_author(self, event: AuthorDeleted) -> int:
         source = event.source or self._source.name
-        try:
-            return forget_author(source, event.author_id)
-        except _AWAY:
-            raise
-        except _REFUSED as error:
-            what = f"the deletion of {source}'s author {event.author_id}"
+
+        def put_aside(author: str, error: Exception) -> None:
+            what = f"the deletion of what {source}'s {author} wrote"
             self._put_aside(what, asdict(event), error)
-            return 0
+
+        def forget_them(authors: Sequence[str]) -> int:
+            return sum(forget_author(source, author) for author in authors)
+
+        return sum(write_all([event.author_id], forget_them, put_aside))
 
     def _cover(self) -> None:
         """Everything that came until then is stored, unless a replay is still under way."""
@@ -198,7 +178,7 @@ class Writer:
     def _note(self, event: Any, moment: datetime, changes: dict[str, Any]) -> None:
         try:
             self._note_news(event, moment, changes)
-        except _REFUSED as error:
+        except REFUSED as error:
             what, message = type(event).__name__, asdict(event)
             self.persist(partial(self._put_aside, what, message, error))
 
@@ -303,7 +283,7 @@ class Writer:
         try:
             raise_alert("stream", message, key=self._source.name)
             self._has_alerted = True
-        except _AWAY as error:
+        except AWAY as error:
             # The next report tries again; posts must not wait for this.
             close_old_connections()
             logger.warning("an alert could not be kept yet: %s", error)
@@ -331,7 +311,7 @@ class Writer:
         while True:
             try:
                 return write()
-            except _AWAY as error:
+            except AWAY as error:
                 close_old_connections()
                 if self._may_stop():
                     raise Away(f"the database is away: {error}") from error

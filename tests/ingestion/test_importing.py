@@ -42,6 +42,32 @@ def test_odd_times_and_ids_cost_themselves_only(tmp_path: Path) -> None:
     assert set(Post.objects.values_list("external_id", flat=True)) == {"1", "4"}
 
 
+def test_what_the_database_refuses_is_a_rejected_row(tmp_path: Path, settings: Settings) -> None:
+    settings.STORE_RAW_POSTS = True
+    deep: object = 1
+    for _ in range(700):
+        deep = {"a": deep}
+    rows = [{"id": str(n), "text": f"post {n}"} for n in range(20)]
+    rows[7]["deep"] = deep  # type: ignore[assignment]
+    summary = imported(lines(tmp_path / "a.jsonl", *rows))
+    assert (summary.saved, summary.rejected_count, Post.objects.count()) == (19, 1, 19)
+    line, reason = summary.rejected[0]
+    assert line == 8 and reason.startswith("it cannot be stored: ")
+
+
+def test_a_count_beyond_all_counts_is_left_out(tmp_path: Path) -> None:
+    row = {
+        "id_str": "7",
+        "text": "hello",
+        "created_at": "Thu Jan 01 00:00:00 +0000 2026",
+        "user": {"screen_name": "cat"},
+        "favorite_count": 3,
+        "retweet_count": "9" * 5000,
+    }
+    assert imported(lines(tmp_path / "a.jsonl", row)).saved == 1
+    assert Post.objects.get().metrics == {"like_count": 3}
+
+
 def test_a_page_with_a_bad_post_saves_the_others(tmp_path: Path) -> None:
     page = [
         {"id": str(n), "text": f"post {n}", "created_at": "2026-01-01T00:00:00Z"} for n in range(9)

@@ -11,9 +11,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.conf import settings
+from django.conf import settings as configured
 from django.db import connection, connections
 from django.utils import timezone
+from pytest_django import Settings
 
 from ingestion.events import (
     AuthorDeleted,
@@ -81,8 +82,18 @@ def stored() -> list[str]:
     return sorted(Post.objects.values_list("external_id", flat=True))
 
 
-def test_a_poisonous_post_is_put_aside_and_its_neighbours_are_stored(run: Callable) -> None:
-    poison = post("3", metrics={"like_count": {"of no JSON"}})
+def deep(levels: int) -> object:
+    return {"a": deep(levels - 1)} if levels else 1
+
+
+@pytest.mark.parametrize(
+    "fields", [{"metrics": {"like_count": {"of no JSON"}}}, {"raw": {"text": deep(700)}}]
+)
+def test_a_poisonous_post_is_put_aside_and_its_neighbours_are_stored(
+    run: Callable, settings: Settings, fields: dict[str, object]
+) -> None:
+    settings.STORE_RAW_POSTS = True
+    poison = post("3", **fields)
     events = [Connected(), *(post(str(n)) for n in range(3)), poison, post("4"), Checkpoint("c")]
     with run(Scripted(events)) as it:
         wait_until(lambda: Connection.objects.filter(cursor="c").exists())
@@ -407,7 +418,7 @@ class _locked_database:
     """Nobody else can write while the block lasts."""
 
     def __enter__(self) -> None:
-        self._handle = sqlite3.connect(str(settings.DATABASES["default"]["NAME"]), timeout=30)
+        self._handle = sqlite3.connect(str(configured.DATABASES["default"]["NAME"]), timeout=30)
         self._handle.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, *error: object) -> None:

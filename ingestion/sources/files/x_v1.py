@@ -109,7 +109,8 @@ def _history(item: Mapping[str, Any], own: str) -> Iterator[str]:
 def _metrics(item: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     for key, name in _METRICS.items():
         count = _text(item.get(key))
-        if count.isascii() and count.isdecimal():
+        # Longer than any count, and than Python reads.
+        if count.isascii() and count.isdecimal() and len(count) < 19:
             yield name, int(count)
 
 
