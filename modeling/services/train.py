@@ -14,7 +14,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
 from modeling import registry
-from modeling.exceptions import GateRefused, RegistryError, TrainingInProgress
+from modeling.exceptions import ChampionDamaged, GateRefused, RegistryError, TrainingInProgress
 from modeling.ml.arguments import (
     TrainingArguments,
     TrainingError,
@@ -265,7 +265,16 @@ def _judge_and_promote(run: TrainingRun, version: ModelVersion) -> None:
         runs.end(run, TrainingRun.Status.SUCCEEDED)
         return
     champion = ModelVersion.objects.champions().filter(scheme=run.scheme).first()
-    verdict = gate.judge_version(version, champion, dataset_of(run))
+    try:
+        verdict = gate.judge_version(version, champion, dataset_of(run))
+    except ChampionDamaged as error:
+        # The version is whole and stays: a person may promote it over the damaged one.
+        run.gate = {
+            **{"passed": False, "reason": str(error), "test_size": 0},
+            "champion": None if champion is None else champion.version,
+        }
+        runs.end(run, TrainingRun.Status.REJECTED)
+        return
     run.gate = verdict.as_dict()
     if not verdict.passed:
         runs.end(run, TrainingRun.Status.REJECTED)

@@ -19,6 +19,7 @@ from modeling.models import Annotation, LabelScheme, ModelVersion, Promotion, Tr
 from modeling.services import gate, runs, train
 from modeling.services.annotate import annotate_many
 from modeling.services.dataset import gather, split_name
+from modeling.services.promote import promote
 from tests.modeling.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -108,17 +109,19 @@ def test_a_version_may_order_its_labels_in_another_way(
     assert gate.judge(dataset, classifier, None).figures == before.figures
 
 
-def test_a_champion_that_cannot_be_loaded_fails_the_run_instead_of_leaving_it_running(
+def test_beside_a_damaged_champion_what_was_trained_stays_for_an_override(
     labelled: LabelScheme, tiny_settings: Settings, make_version: Callable[..., ModelVersion]
 ) -> None:
     tiny_settings.NUM_EPOCHS = 1
     make_version(7, scheme=labelled, stage="champion", artifact_digests={"model.onnx": "0" * 64})
     run = train.request_training(labelled)
+    run = train.execute(run.pk)
+    assert run.status == TrainingRun.Status.REJECTED and run.version is not None
+    assert "not the file that was registered" in run.gate["reason"]
     with pytest.raises(ChampionDamaged):
-        train.execute(run.pk)
-    run.refresh_from_db()
-    assert run.status == TrainingRun.Status.FAILED
-    assert "not the file that was registered" in run.error
+        promote(run.version)
+    promote(run.version, override=True, reason="the champion's disk is broken")
+    assert ModelVersion.objects.champions().get(scheme=labelled) == run.version
 
 
 def test_without_auto_promotion_a_good_candidate_waits_for_a_person(
