@@ -58,7 +58,9 @@ def language_tags(asked: Iterable[str]) -> list[str]:
     wanted = {tag for code in asked if (tag := normalised(code))}
     if not wanted:
         return []
-    found = {tag for tag in _stored_languages(MOST_TAGS) if primary(tag) in wanted}
+    # Stored tags are told as they are, also those that an older release still writes.
+    stored = _stored_languages(MOST_TAGS)
+    found = {tag for tag in stored if not wanted.isdisjoint((normalised(tag), primary(tag)))}
     return sorted(wanted | found)
 
 

@@ -44,6 +44,10 @@ def test_posts_of_a_language_s_regions_are_its_posts(monkeypatch: pytest.MonkeyP
     assert selectors.language_tags(["es", "en-us"]) == ["en-us", "es", "es-419"]
     assert selectors.language_tags(["es-419", "?"]) == ["es-419"]
     assert selectors.language_tags(["?", ""]) == []
+    # As an older release stores them, beside the present one for a while.
+    Post.objects.filter(lang="en-us").update(lang="en-US")
+    assert selectors.language_tags(["en-us"]) == ["en-US", "en-us"]
+    assert selectors.language_tags(["en"]) == ["en", "en-US", "en-gb"]
     # What is asked for by its whole name is found however many there are.
     monkeypatch.setattr(selectors, "MOST_TAGS", 1)
     assert selectors.language_tags(["es-419"]) == ["es-419"]
