@@ -124,7 +124,9 @@ class Writer:
         self._count(changes, "duplicates", stored.duplicates)
 
     def _store_all(self, posts: Sequence[IncomingPost]) -> Stored:
-        return together(write_all(posts, store, self._put_post_aside))
+        # A folder's files may hold posts of X, which X has not delivered.
+        save = partial(store, read_from=self._source.name)
+        return together(write_all(posts, save, self._put_post_aside))
 
     def _put_post_aside(self, post: IncomingPost, error: Exception) -> None:
         raw = post.raw or {"id": post.external_id, "text": post.text}

@@ -189,7 +189,8 @@ def _import_chunk(
     labels: Mapping[Identity, str],
 ) -> tuple[int, int]:
     now = timezone.now()
-    stored = ingestion.store([_incoming(row, identity, now) for row, identity in rows])
+    posts = [_incoming(row, identity, now) for row, identity in rows]
+    stored = ingestion.store(posts, read_from=Source.FILE)
     found = {
         (source, external_id): pk
         for pk, source, external_id in Post.objects.filter(

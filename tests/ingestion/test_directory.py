@@ -26,6 +26,7 @@ from ingestion.events import (
 from ingestion.exceptions import NothingFollowed
 from ingestion.models import Connection, DeadLetter, Post, Stream, WatchedFile
 from ingestion.services import run_stream
+from ingestion.services.usage import usage_of
 from ingestion.sources import Resume, create, directory_reading, directory_watch
 from ingestion.sources.directory import DirectorySource
 from tests.conftest import wait_until
@@ -61,6 +62,14 @@ def test_files_are_stored_with_their_stream_and_seen_to_be_finished(
         assert first.size == (inbox / "food" / "a.jsonl").stat().st_size
         wait_until(lambda: json.loads(cursor())["files"] == {})
         assert (inbox / "food" / "a.jsonl").exists()
+
+
+def test_posts_of_x_in_a_folder_cost_nothing(inbox: Path, food: Stream, run: Callable) -> None:
+    page = {"data": {"id": "1", "text": "old", "created_at": "2026-01-01T00:00:00.000Z"}}
+    put(inbox / "food", "x.jsonl", json.dumps(page).encode())
+    with run(DirectorySource(inbox)):
+        wait_until(lambda: Post.objects.filter(source="x").exists())
+    assert usage_of("x")[None].month == 0 and usage_of("file")[None].month == 1
 
 
 @pytest.mark.parametrize("polls", [False, True])

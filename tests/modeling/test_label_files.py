@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from ingestion.models import Post
 from ingestion.services.texts import keep_texts
+from ingestion.services.usage import usage_of
 from modeling.models import Annotation, LabelScheme
 from modeling.services import label_files
 from modeling.services.annotate import annotate, annotate_many, labelled_rows
@@ -335,3 +336,11 @@ def test_a_bad_row_ends_the_command_with_wrong_input(scheme: LabelScheme, write:
     with pytest.raises(CommandError, match="line 2") as raised:
         call_command("import_labels", str(path))
     assert raised.value.returncode == 2
+
+
+@pytest.mark.django_db
+def test_labels_of_posts_of_x_are_no_reading_of_x(write: Write, scheme: LabelScheme) -> None:
+    row = "source,id,text,label\nx,1,lovely crew,positive\n"
+    call_command("import_labels", str(write("a.csv", row)))
+    assert Post.objects.get().source == "x" and Annotation.objects.count() == 1
+    assert usage_of("x")[None].month == 0 and usage_of("file")[None].month == 1
