@@ -40,6 +40,8 @@ case "$1 $*" in
     for word; do rm -f "web/$word"; done ;;
 esac
 """
+
+
 class Host:
     """A folder with the deployment's files, and containers of web and worker."""
 
