@@ -78,7 +78,7 @@ def _replay(letter: DeadLetter, source: LiveSource | str) -> str:
             # Of a page of posts the others are.
             reasons.append(f"still not understood: {event.reason}")
         elif isinstance(event, IncomingPost):
-            stored = store([event])
+            stored = store([event], read_from=source.name)
             saved += len(stored.post_ids)
             known += stored.duplicates
         elif isinstance(event, PostDeleted):

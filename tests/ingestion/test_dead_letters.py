@@ -7,7 +7,7 @@ import pytest
 from pytest_django import Settings
 
 from ingestion.events import malformed
-from ingestion.models import DeadLetter, Post
+from ingestion.models import DailyUsage, DeadLetter, Post
 from ingestion.services import dead_letters
 from ingestion.sources.x import XSource
 from tests.conftest import wait_until
@@ -87,6 +87,8 @@ def test_of_a_page_in_a_letter_the_good_posts_are_saved(x: XApi) -> None:
     outcome = dead_letters.replay([DeadLetter.objects.get().pk]).popitem()[1]
     assert outcome.startswith("2 saved, 0 known before, 0 forgotten; still not understood: post 2")
     assert set(Post.objects.values_list("external_id", flat=True)) == {"7", "9"}
+    # X has delivered none of them, and bills none.
+    assert not DailyUsage.objects.filter(source="x").exists()
 
 
 def test_of_a_long_letter_only_the_beginning_is_there(x: XApi) -> None:
