@@ -43,7 +43,7 @@ def test_the_pages_about_the_model_and_their_charts_are_german_and_fit_a_phone(
     axes = {
         "/models/": ("Makro-Recall", "0,80"),
         "/models/2/": ("vom Modell erkannt als", "80\xa0%"),
-        "/models/reports/": ("wahr, bei eingeordneten Beiträgen", "90\xa0%"),
+        "/models/reports/": ("wahr bei eingeordneten Beiträgen", "90\xa0%"),
     }
 
     def visit(page: Any) -> None:

@@ -212,12 +212,12 @@ def test_a_run_whose_process_died_again_and_again_has_failed(
 ) -> None:
     old = timezone.now() - timedelta(minutes=3)
     run = TrainingRun.objects.create(
-        scheme=scheme, status="running", heartbeat_at=old, attempts=3, progress=0.4, message="epoch"
+        scheme=scheme, status="running", heartbeat_at=old, failures=2, progress=0.4, message="epoch"
     )
     assert not retrain.check(scheme).is_new
     run.refresh_from_db()
     assert run.status == "failed"
-    assert run.error == "the process that trained died 3 times, the last time at 40%, epoch"
+    assert run.error == "it failed 3 times, the last time: its process died at 40%, epoch"
 
 
 def test_a_run_that_still_says_something_is_left_alone(
