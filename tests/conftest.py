@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from asgiref.sync import sync_to_async
 from celery import current_app
@@ -34,6 +35,10 @@ from modeling.models import LabelScheme, ModelVersion
 from tests.tiny import make_base_model
 
 LABELS = ("negative", "neutral", "positive")
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
 @receiver(post_migrate, sender=apps.get_app_config("modeling"))
