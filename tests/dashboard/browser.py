@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import Any
 
 import pytest
@@ -33,28 +35,70 @@ PHONE = {"width": 360, "height": 740}
 PATIENCE_MS = 60_000
 
 
-def with_chromium(work: Callable[[Any], None], seconds: float = 250) -> None:
-    """Run `work(browser)` in a thread of its own: Playwright brings a loop."""
-    errors: list[BaseException] = []
+class _Chromium:
+    """One Chromium for a process's tests, in a thread of its own: Playwright brings a loop."""
 
-    def run() -> None:
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[tuple[Callable[[Any], None], Future[None]] | None]
+        self._work = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="chromium", daemon=True)
+        self._thread.start()
+
+    def do(self, work: Callable[[Any], None], seconds: float) -> bool:
+        """Whether it was done in time. Raises what the work raises."""
+        done: Future[None] = Future()
+        self._work.put((work, done))
+        if not wait([done], seconds).done:
+            return False
+        done.result()
+        return True
+
+    def close(self) -> None:
+        self._work.put(None)
+        self._thread.join(20)
+
+    def _run(self) -> None:
         from playwright.sync_api import expect, sync_playwright
 
         expect.set_options(timeout=PATIENCE_MS)
-        try:
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-                work(browser)
+        with sync_playwright() as playwright:
+            browser = None
+            while (asked := self._work.get()) is not None:
+                work, done = asked
+                try:
+                    if browser is None or not browser.is_connected():
+                        browser = playwright.chromium.launch(
+                            executable_path=CHROMIUM, args=ARGUMENTS
+                        )
+                    work(browser)
+                    done.set_result(None)
+                except BaseException as error:
+                    done.set_exception(error)
+                finally:
+                    # What one test has opened, or left open, is no other's.
+                    for context in [] if browser is None else browser.contexts:
+                        context.close()
+            if browser is not None:
                 browser.close()
-        except BaseException as error:
-            errors.append(error)
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(seconds)
-    if errors:
-        raise errors[0]
-    assert not thread.is_alive(), f"the browser was not done within {seconds} s"
+
+_chromium: list[_Chromium] = []
+
+
+def with_chromium(work: Callable[[Any], None], seconds: float = 250) -> None:
+    """Run `work(browser)`; its pages are closed afterwards."""
+    if not _chromium:
+        _chromium.append(_Chromium())
+    if not _chromium[0].do(work, seconds):
+        # Whatever hangs there hangs: the next test has a new one.
+        _chromium.clear()
+        raise AssertionError(f"the browser was not done within {seconds} s")
+
+
+def close_chromium() -> None:
+    """At the end of the tests."""
+    while _chromium:
+        _chromium.pop().close()
 
 
 def in_browser(

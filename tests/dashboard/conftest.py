@@ -10,6 +10,14 @@ from django.test import Client
 from django.utils import translation
 from pytest_django.fixtures import Settings
 
+from tests.dashboard.browser import close_chromium
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_chromium() -> Iterator[None]:
+    yield
+    close_chromium()
+
 
 @pytest.fixture(autouse=True)
 def english_again() -> Iterator[None]:
