@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from dashboard import model_figures
 from dashboard.access import may_watch
@@ -40,13 +40,16 @@ def index(request: HttpRequest) -> HttpResponse:
     return render(request, "dashboard/run_list.html", context)
 
 
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 @for_trainers
 def retrain_now(request: HttpRequest) -> HttpResponse:
     """Runs the retraining check, and leads to the run; or back to the list, with why there is
     none."""
     scheme = scheme_of(request)
     back = redirect(selectors.address("model-runs", scheme))
+    if request.method != "POST":
+        # Signing in leads here, for whoever was signed out when they asked.
+        return back
     form = RetrainForm(request.POST)
     if not form.is_valid():
         messages.error(request, gettext("Choose when to train."))

@@ -46,6 +46,8 @@ class TriggerRow:
     value: str
     threshold: str
     has_fired: bool
+    # It would, but there is too little that no training knows.
+    is_held_back: bool
     note: str
 
 
@@ -63,6 +65,7 @@ def _trigger(name: str, entry: Mapping[str, Any]) -> TriggerRow:
         value=number(entry.get("value")),
         threshold=limit % {"threshold": number(entry.get("threshold"))},
         has_fired=bool(entry.get("fired")),
+        is_held_back=bool(entry.get("held_back")),
         note=_note(entry),
     )
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
+from django.utils import timezone
 
 from modeling.models import LabelScheme, ModelVersion, TrainingRun
 from tests.brokers import broker_away
+from tests.dashboard.model_rows import a_report
 from tests.dashboard.reading import HTML, text_of, words_of
 
 pytestmark = pytest.mark.django_db
@@ -51,6 +53,23 @@ def test_why_none_is_needed_is_said_on_the_list_in_the_page_s_language(
     assert "Wähle" in trainer.post(RETRAIN, follow=True, headers=german).content.decode()
 
 
+def test_who_had_to_sign_in_first_is_led_to_the_list(
+    trainer: Client, champion: ModelVersion
+) -> None:
+    assert trainer.get(RETRAIN, follow=True).redirect_chain == [(RUNS, 302)]
+    assert not TrainingRun.objects.exists()
+
+
+def test_what_would_fire_but_for_want_of_labels_is_told(
+    trainer: Client, champion: ModelVersion, scheme: LabelScheme
+) -> None:
+    report = a_report(scheme, model_version=champion, window_end=timezone.now())
+    assert report.has_drift
+    assert "waits for new labels" in text_of(trainer, RUNS)
+    german = trainer.get(RUNS, headers={"Accept-Language": "de", **HTML})
+    assert "wartet auf neue Einordnungen" in german.content.decode()
+
+
 def test_the_scheme_is_the_one_that_is_looked_at(trainer: Client, champion: ModelVersion) -> None:
     mood = LabelScheme.objects.create(key="mood", name="Mood")
     assert f'action="{RETRAIN}?scheme=mood"' in trainer.get(f"{RUNS}?scheme=mood").content.decode()
@@ -73,5 +92,5 @@ def test_who_may_only_look_finds_no_button_and_is_refused(
 ) -> None:
     assert "Retrain now" not in text_of(looker, RUNS)
     assert looker.post(RETRAIN, {"when": "always"}, headers=HTML).status_code == 403
-    assert looker.get(RETRAIN).status_code == 405
+    assert looker.get(RETRAIN).status_code == 403
     assert not TrainingRun.objects.exists()
