@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet
@@ -88,6 +89,27 @@ def flagged(scheme: LabelScheme) -> list[Assignment]:
     return list(flags.select_related("post", "annotator").order_by("-pk")[:SHOWN])
 
 
+def unlearned_labels(scheme: LabelScheme, *judged: Q) -> QuerySet[Any]:
+    """Labels of posts that the version which judged them had not learned from; `judge` is that
+    version, and `judged` holds conditions on its prediction (`post__predictions__…`)."""
+    learned = TrainingPost.objects.filter(
+        post=OuterRef("post"), version=OuterRef("judge"), split=TrainingPost.Split.TRAIN
+    )
+    return (
+        Annotation.objects.usable()
+        .filter(
+            *judged,
+            scheme=scheme,
+            post__predictions__scheme=scheme,
+            post__predictions__is_serving=True,
+        )
+        # Named, so that it is the prediction of the line above: in a condition of its own the same
+        # path would stand for any prediction of the post.
+        .annotate(judge=F("post__predictions__model_version"))
+        .exclude(Exists(learned))
+    )
+
+
 def doubts(scheme: LabelScheme) -> list[Doubt]:
     """Labels that are probably wrong, the least probable first (confident learning, Northcutt,
     Jiang and Chuang 2021).
@@ -96,15 +118,8 @@ def doubts(scheme: LabelScheme) -> list[Doubt]:
     gives, on average, to posts labelled so. Only judgements of posts that the version had not
     learned from count, and what a review has settled is left alone.
     """
-    learned = TrainingPost.objects.filter(
-        post=OuterRef("post"), version=OuterRef("judge"), split=TrainingPost.Split.TRAIN
-    )
     rows = list(
-        Annotation.objects.usable()
-        .filter(scheme=scheme, post__predictions__scheme=scheme, post__predictions__is_serving=True)
-        # Named, so that it is the prediction of the line above and no other of the post.
-        .annotate(judge=F("post__predictions__model_version"))
-        .exclude(Exists(learned))
+        unlearned_labels(scheme)
         .order_by("-pk")
         .values_list(
             "post_id",

@@ -10,12 +10,12 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Q
 from django.utils import timezone
 
 from modeling.ml.estimate import Correction, wilson
-from modeling.models import Annotation, LabelScheme, QualityReport, TrainingPost
-from modeling.services.review import honest_labels
+from modeling.models import LabelScheme, QualityReport
+from modeling.services.review import honest_labels, unlearned_labels
 
 # Labels come late; reports older than this keep the truth that they have.
 HORIZON = timedelta(days=30)
@@ -75,21 +75,9 @@ def fill_in_truth(scheme: LabelScheme) -> int:
 def _labels(scheme: LabelScheme, since: datetime) -> tuple[list[_Label], bool]:
     """Of each labelled post that was judged since then, the oldest judgement first; whether they
     are all."""
-    learned_from = TrainingPost.objects.filter(
-        post=OuterRef("post"), version=OuterRef("judge"), split=TrainingPost.Split.TRAIN
-    )
+    lately = Q(post__predictions__created_at__gte=since)
     votes = list(
-        Annotation.objects.usable()
-        .filter(
-            scheme=scheme,
-            post__predictions__scheme=scheme,
-            post__predictions__is_serving=True,
-            post__predictions__created_at__gte=since,
-        )
-        # Named, so that it is the prediction of the line above: in a condition of its own the same
-        # path would stand for any prediction of the post.
-        .annotate(judge=F("post__predictions__model_version"))
-        .exclude(Exists(learned_from))
+        unlearned_labels(scheme, lately)
         .order_by("-id")
         .values_list(
             "post_id",
@@ -100,7 +88,7 @@ def _labels(scheme: LabelScheme, since: datetime) -> tuple[list[_Label], bool]:
             "post__predictions__confidence",
         )[:MAXIMUM_LABELS]
     )
-    newest = honest_labels(scheme, Q(post__predictions__created_at__gte=since)).order_by("-pk")
+    newest = honest_labels(scheme, lately).order_by("-pk")
     random = set(newest.values_list("post_id", flat=True)[:MAXIMUM_LABELS])
     by_post: dict[int, Counter[int]] = {}
     predicted: dict[int, tuple[int, int, datetime, float]] = {}
