@@ -37,7 +37,7 @@ def _raw(name: str) -> str | None:
     if file:
         try:
             return Path(file).read_text(encoding="utf-8").strip()
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise ImproperlyConfigured(f"{name}_FILE: cannot read {file!r}: {error}") from error
     value = os.environ.get(name)
     return value.strip() if value is not None else None

@@ -65,6 +65,9 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     gone = check(tmp_path, SECRET_KEY_FILE=str(tmp_path / "gone"))
     assert gone.returncode != 0 and "SECRET_KEY_FILE" in gone.stderr
+    secret.write_bytes(b"\xff\xfe\x00")
+    odd = check(tmp_path, SECRET_KEY_FILE=str(secret))
+    assert odd.returncode != 0 and "SECRET_KEY_FILE: cannot read" in odd.stderr
 
 
 def test_health_checks_may_ask_by_the_loopback_whatever_the_site_is_called(tmp_path: Path) -> None:
