@@ -22,12 +22,12 @@ from rest_framework.views import set_rollback
 from api.refusals import DatabaseAway, PayloadTooLarge
 from modeling.exceptions import (
     BrokerAway,
+    Conflict,
     EngineOverloaded,
-    GateRefused,
     ModelingError,
     ModelUnavailable,
     NoChampion,
-    TrainingInProgress,
+    RegistryError,
 )
 
 CONTENT_TYPE = "application/problem+json"
@@ -44,8 +44,8 @@ STATUS_OF: tuple[tuple[type[Exception], int], ...] = (
     (BrokerAway, status.HTTP_503_SERVICE_UNAVAILABLE),
     (IntegrityError, status.HTTP_409_CONFLICT),
     (DatabaseError, status.HTTP_503_SERVICE_UNAVAILABLE),
-    (TrainingInProgress, status.HTTP_409_CONFLICT),
-    (GateRefused, status.HTTP_409_CONFLICT),
+    (Conflict, status.HTTP_409_CONFLICT),
+    (RegistryError, status.HTTP_503_SERVICE_UNAVAILABLE),
     (ModelingError, status.HTTP_400_BAD_REQUEST),
 )
 

@@ -54,7 +54,7 @@ PROBLEMS: dict[int, tuple[str, str, list[dict[str, str]] | None]] = {
     ),
     408: ("The body did not come in time.", "The body did not come within 30 s.", None),
     409: (
-        "Another request changed this at the same moment.",
+        "What is there does not allow it, or another request changed it at the same moment.",
         "Another request changed this at the same moment: read it again and retry.",
         None,
     ),
@@ -66,7 +66,8 @@ PROBLEMS: dict[int, tuple[str, str, list[dict[str, str]] | None]] = {
     ),
     429: ("Over the rate limit.", "Request was throttled. Expected available in 17 seconds.", None),
     503: (
-        "No model serves yet, too many texts wait, or the database or the broker is away.",
+        "No model serves yet, too many texts wait, or the database, the broker or the models' "
+        "registry is away.",
         "512 texts wait already: retry in a moment.",
         None,
     ),

@@ -17,11 +17,15 @@ class EngineOverloaded(ModelingError):
     """More texts wait than the engine accepts."""
 
 
+class Conflict(ModelingError):
+    """The request is right; the state of the models does not allow it now."""
+
+
 class NotEnoughData(ModelingError):
     """Too few or too one-sided labels to train on."""
 
 
-class TrainingInProgress(ModelingError):
+class TrainingInProgress(Conflict):
     """A run of this scheme is queued or running already."""
 
 
@@ -33,7 +37,7 @@ class RegistryError(ModelingError):
     """The model registry refused or cannot be reached."""
 
 
-class GateRefused(ModelingError):
+class GateRefused(Conflict):
     """The gate says that a version is not good enough to serve; a person may override it."""
 
 

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from modeling import registry, serving
-from modeling.exceptions import GateRefused, ModelingError, RegistryError
+from modeling.exceptions import Conflict, GateRefused, RegistryError
 from modeling.ml.artifact import ArtifactError
 from modeling.models import LabelScheme, ModelVersion, Promotion
 from modeling.services import gate, held_out
@@ -25,11 +25,11 @@ ROLLBACK = "rollback from version"
 _ROLLBACK = re.compile(rf"{ROLLBACK} \d+(:|$)")
 
 
-class NothingToRollBack(ModelingError):
+class NothingToRollBack(Conflict):
     """No earlier champion is known."""
 
 
-class NotLoadable(ModelingError):
+class NotLoadable(Conflict):
     """The version's files are missing, altered or cannot be run."""
 
 
@@ -69,7 +69,7 @@ def promote(
                 return None
             if override or previous == champion:
                 return _switch(version, previous, by, actor, said)
-    raise ModelingError(
+    raise Conflict(
         f"version {version.version} is not promoted: the champion changed while it was judged"
     )
 
@@ -80,7 +80,7 @@ def rollback(
     """Promote the champion before the present one, as `way_back` finds it; return it.
 
     The gate is not asked: it served before, and whatever the gate would say now, it is where one
-    knows the way back to. Raises NothingToRollBack, NotLoadable, or ModelingError when another
+    knows the way back to. Raises NothingToRollBack, NotLoadable, or Conflict when another
     version was promoted meanwhile.
     """
     champion = _champion(scheme.pk)
@@ -96,7 +96,7 @@ def rollback(
     with transaction.atomic():
         standing = _locked_champion(scheme.pk)
         if standing not in (champion, target):
-            raise ModelingError(
+            raise Conflict(
                 f"version {target.version} is not promoted: another version has become the "
                 "champion meanwhile"
             )
@@ -147,7 +147,7 @@ def set_challenger(version: ModelVersion | None, scheme: LabelScheme | None = No
     """Make `version` the challenger, which an experiment holds against the champion.
 
     The challenger before it is a candidate again. With None, `scheme` has no challenger any more.
-    Raises NotLoadable, or ModelingError when it is the champion.
+    Raises NotLoadable, or Conflict when it is the champion.
     """
     scheme = scheme or (version.scheme if version is not None else None)
     if scheme is None:
@@ -155,7 +155,7 @@ def set_challenger(version: ModelVersion | None, scheme: LabelScheme | None = No
     LabelScheme.objects.select_for_update().get(pk=scheme.pk)
     if version is not None:
         if _champion(scheme.pk) == version:
-            raise ModelingError(f"version {version.version} is the champion: it has no rival")
+            raise Conflict(f"version {version.version} is the champion: it has no rival")
         load(version)
     # Demote first: the partial unique index never allows two challengers.
     scheme.versions.filter(stage=ModelVersion.Stage.CHALLENGER).update(

@@ -192,6 +192,8 @@ def test_a_version_is_promoted_and_rolled_back_and_the_ledger_tells(
         at = moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         found = results(client, f"/api/v1/promotions/?at={at}")
         assert [row["version"] for row in found] == served
+    answer = client.post("/api/v1/models/rollback", content_type=JSON)
+    assert answer.status_code == 409 and "no earlier champion" in answer.json()["detail"]
 
 
 def test_what_the_gate_refuses_is_a_conflict_with_its_reason(
