@@ -10,6 +10,7 @@ from datetime import datetime
 
 import numpy as np
 
+from ingestion.language_tags import primary
 from ingestion.models import Post
 from modeling import starter
 from modeling.exceptions import NotEnoughData
@@ -249,7 +250,7 @@ def _origins(entries: list[_Entry]) -> tuple[Origin, ...]:
             streams[pk].add(name)
     return tuple(
         Origin(
-            languages=frozenset(rows[pk][0] for pk in entry.posts if pk in rows),
+            languages=frozenset(primary(rows[pk][0]) for pk in entry.posts if pk in rows),
             sources=frozenset(rows[pk][1] for pk in entry.posts if pk in rows),
             streams=frozenset(name for pk in entry.posts for name in streams.get(pk, ())),
             posts=frozenset(entry.posts),

@@ -17,6 +17,7 @@ from django.db.models.functions import Mod
 from django.utils import timezone
 from numpy.typing import NDArray
 
+from ingestion.language_tags import primary
 from ingestion.services.alerts import close_alert, raise_alert
 from modeling import metrics, registry, serving
 from modeling.exceptions import NoChampion, RegistryError
@@ -309,7 +310,7 @@ def _summary(rows: Sequence[Row], texts: Counter[str], known: Mapping[str, Any])
         return {"sampled": 0}
     count = len(rows)
     categories = Counter(row.category for row in rows)
-    languages = Counter(row.language or "unknown" for row in rows)
+    languages = Counter(primary(row.language) or "unknown" for row in rows)
     confidence = np.array([row.confidence for row in rows])
     shown = ("size", "labels", "mean_confidence", "mean_length", "confidence_histogram")
     return {

@@ -142,7 +142,7 @@ def test_a_folder_that_cannot_be_looked_into_is_a_problem_and_no_end(
 
 def test_a_report_sums_the_window_up(champion: ModelVersion, scheme: LabelScheme) -> None:
     arrive(["the food awful today", "the food awful  today", "the song wonderful today", " "])
-    Post.objects.filter(text__contains="song").update(lang="en")
+    Post.objects.filter(text__contains="song").update(lang="en-gb")
     report = quality.build_report(scheme)
     summary = report.summary
     assert (report.post_count, summary["sampled"]) == (4, 4)
