@@ -1,4 +1,4 @@
-"""The state of the incoming posts against what the champion was trained on."""
+"""The state of the incoming posts against those at the time of the champion's training."""
 
 from __future__ import annotations
 
@@ -339,9 +339,11 @@ def _publish(report: QualityReport, compared: Comparison) -> None:
     key = report.scheme.key
     if compared.has_drift:
         named = english_names(compared.drifted)
-        raise_alert("drift", f"incoming posts differ from the training data in: {named}", key=key)
+        raise_alert(
+            "drift", f"incoming posts are not as at the champion's training, in: {named}", key=key
+        )
     elif compared.verdict == "ok" and _was_ok(report):
-        close_alert("drift", key, "incoming posts resemble the training data again")
+        close_alert("drift", key, "incoming posts are as at the champion's training again")
 
 
 def _was_ok(report: QualityReport) -> bool:

@@ -12,9 +12,9 @@ from modeling.models import LabelScheme, QualityReport
 from modeling.services import quality, truth
 
 VERDICTS = {
-    "ok": "posts are like the training data",
-    "drift": "posts differ from the training data",
-    "too_few": "too few posts to tell whether they are like the training data",
+    "ok": "posts are as at the champion's training",
+    "drift": "posts are not as at the champion's training",
+    "too_few": "too few posts to tell whether they are as at the champion's training",
     "no_reference": "the champion has no reference to compare with: the next training makes one",
 }
 
@@ -27,7 +27,7 @@ DRAWS = {
 
 
 class Command(BaseCommand):
-    help = "Compares the posts of the last hours with the champion's training data."
+    help = "Compares the posts of the last hours with those at its champion's training."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--hours", type=float, default=24, help="Length of the window.")
