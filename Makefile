@@ -63,7 +63,7 @@ bench-starter: $(VENV)/.dev ## Train the starter model and judge it on real post
 	$(BIN)/python -m tests.benchmarks.starter $(ARGS)
 
 .PHONY: bench-accuracy
-bench-accuracy: $(VENV)/.dev ## Train on 47,335 public posts and judge on 2,000 (minutes to an hour)
+bench-accuracy: $(VENV)/.dev ## Train on public posts with a teacher, and judge (over an hour; ARGS=--alone: minutes)
 	$(BIN)/python -m tests.benchmarks.accuracy $(ARGS)
 
 .PHONY: lint-deploy
