@@ -24,6 +24,7 @@ from modeling.cache import PredictionCache
 from modeling.exceptions import EngineOverloaded, ModelUnavailable, NoChampion, RegistryError
 from modeling.ml import artifact
 from modeling.ml.artifact import ArtifactError
+from modeling.ml.backends import DEFAULT_BACKEND
 from modeling.ml.classifier import SentimentClassifier
 from modeling.ml.engine import EngineBusy, InferenceEngine, Judged
 from modeling.models import LabelScheme, ModelVersion
@@ -233,6 +234,11 @@ def _damage(slot: _Slot, row: ModelVersion) -> Exception | None:
 def _fingerprint(row: ModelVersion) -> artifact.Fingerprint:
     folder = registry.folder_of(row.artifact_uri, row.artifact_digests)
     return artifact.fingerprint(folder, row.artifact_digests)
+
+
+def backend_name() -> str:
+    """What versions run on: INFERENCE_BACKEND, or what stands for it where it is not set."""
+    return settings.INFERENCE_BACKEND or DEFAULT_BACKEND
 
 
 def load(row: ModelVersion) -> SentimentClassifier:

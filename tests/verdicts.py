@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from modeling import serving
 from modeling.models import LabelScheme
 from modeling.services import held_out
 from modeling.services.dataset import gather
@@ -13,5 +14,6 @@ def refusal(scheme: LabelScheme, reason: str = "it falls", champion: int = 1) ->
     """That a version was refused, held against the champion on what is held out now."""
     return {
         **{"passed": False, "reason": reason, "champion": champion},
+        "backend": serving.backend_name(),
         "test_set": held_out.digest(gather(scheme)),
     }

@@ -76,7 +76,7 @@ class Verdict:
     """Whether a candidate may serve, why, and the figures behind it.
 
     `champion` is the version number of what it was held against, None for the first one;
-    `test_set` is the digest of the posts that both were judged on.
+    `test_set` is the digest of the posts that both were judged on, `backend` what they ran on.
     """
 
     passed: bool
@@ -89,6 +89,7 @@ class Verdict:
     candidate: int | None = None
     champion: int | None = None
     test_set: str = ""
+    backend: str = ""
     judged_at: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -123,6 +124,7 @@ def judge_version(
         candidate=version.version,
         champion=None if champion is None else champion.version,
         test_set=held_out.digest(dataset),
+        backend=serving.backend_name(),
         judged_at=timezone.now().isoformat(timespec="seconds"),
     )
     if keep:
@@ -132,11 +134,13 @@ def judge_version(
 
 
 def stands(verdict: Mapping[str, Any], champion: ModelVersion | None, dataset: Dataset) -> bool:
-    """Whether a kept verdict is of this very champion, on these very posts."""
+    """Whether a kept verdict is of this very champion, on these very posts, and of the backend that
+    serves: what int8 costs is no matter in float, and the other way round."""
     against = None if champion is None else champion.version
     return (
         bool(verdict)
         and verdict.get("champion") == against
+        and verdict.get("backend") == serving.backend_name()
         and verdict.get("test_set") == held_out.digest(dataset)
     )
 

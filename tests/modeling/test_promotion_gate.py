@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_django.fixtures import Settings
 
 from ingestion.models import Post
 from modeling.exceptions import ChampionDamaged, GateRefused, NotEnoughData
@@ -76,7 +77,8 @@ def test_a_verdict_on_other_posts_is_asked_for_again(
 def test_a_verdict_that_holds_now_is_believed(
     labelled: LabelScheme, judged: ModelVersion, make_worse: Versions
 ) -> None:
-    verdict = {**PASSED, "test_set": held_out.digest(gather(labelled))}
+    now = {"test_set": held_out.digest(gather(labelled)), "backend": "onnx-int8"}
+    verdict = {**PASSED, **now}
     assert promote(make_worse(2, gate=verdict)) is not None
 
 
@@ -85,8 +87,8 @@ def of_set(scheme: LabelScheme, name: str) -> Annotation:
     return next(row for row in rows if split_name(text.digest(row.post.text)) == name)
 
 
-def test_a_verdict_holds_until_the_held_out_posts_or_the_champion_change(
-    labelled: LabelScheme, judged: ModelVersion, make_version: Versions
+def test_a_verdict_holds_until_the_held_out_posts_the_champion_or_the_backend_change(
+    labelled: LabelScheme, judged: ModelVersion, make_version: Versions, settings: Settings
 ) -> None:
     version = make_version(2, scheme=labelled)
     gate.judge_version(version, judged)
@@ -96,6 +98,9 @@ def test_a_verdict_holds_until_the_held_out_posts_or_the_champion_change(
 
     assert holds()
     assert not gate.stands(version.gate, version, gather(labelled))
+    settings.INFERENCE_BACKEND = "onnx"
+    assert not holds()
+    settings.INFERENCE_BACKEND = "onnx-int8"
     learned = of_set(labelled, "train")
     annotate_many(labelled, {learned.post_id: another(learned)})
     assert holds()
