@@ -30,7 +30,7 @@ class NothingToRollBack(Conflict):
 
 
 class NotLoadable(Conflict):
-    """The version's files are missing, altered or cannot be run."""
+    """The version's files are altered or cannot be run."""
 
 
 def promote(
@@ -50,8 +50,8 @@ def promote(
     serves it within seconds. The row is the truth; MLflow's alias follows after the commit, and a
     registry that is away is logged.
 
-    Raises NotLoadable, GateRefused (ChampionDamaged where the champion's files are), or
-    NotEnoughData where it had to be judged on too few posts.
+    Raises NotLoadable, RegistryError, GateRefused (ChampionDamaged where the champion's files are),
+    or NotEnoughData where it had to be judged on too few posts.
     """
     if override and not reason.strip():
         raise GateRefused("say why the gate is overridden: the ledger keeps the reason")
@@ -80,8 +80,8 @@ def rollback(
     """Promote the champion before the present one, as `way_back` finds it; return it.
 
     The gate is not asked: it served before, and whatever the gate would say now, it is where one
-    knows the way back to. Raises NothingToRollBack, NotLoadable, or Conflict when another
-    version was promoted meanwhile.
+    knows the way back to. Raises NothingToRollBack, NotLoadable, RegistryError, or Conflict when
+    another version was promoted meanwhile.
     """
     champion = _champion(scheme.pk)
     line = way_back(scheme, champion)
@@ -133,13 +133,15 @@ def way_back(scheme: LabelScheme, champion: ModelVersion | None) -> Promotion | 
 
 
 def load(version: ModelVersion) -> None:
-    """Load the version once, which lets it judge a word. Raises NotLoadable."""
+    """Load the version once, which lets it judge a word. Raises NotLoadable, or RegistryError where
+    its files cannot be fetched, which passes."""
+    said = f"version {version.version} is not promoted, it cannot be loaded"
     try:
         serving.load(version)
-    except (ArtifactError, RegistryError) as error:
-        raise NotLoadable(
-            f"version {version.version} is not promoted, it cannot be loaded: {error}"
-        ) from error
+    except ArtifactError as error:
+        raise NotLoadable(f"{said}: {error}") from error
+    except RegistryError as error:
+        raise RegistryError(f"{said}: {error}") from error
 
 
 @transaction.atomic
@@ -147,7 +149,7 @@ def set_challenger(version: ModelVersion | None, scheme: LabelScheme | None = No
     """Make `version` the challenger, which an experiment holds against the champion.
 
     The challenger before it is a candidate again. With None, `scheme` has no challenger any more.
-    Raises NotLoadable, or Conflict when it is the champion.
+    Raises NotLoadable, RegistryError, or Conflict when it is the champion.
     """
     scheme = scheme or (version.scheme if version is not None else None)
     if scheme is None:

@@ -212,6 +212,14 @@ def test_what_the_gate_refuses_is_a_conflict_with_its_reason(
     assert answer.status_code == 400
 
 
+def test_files_that_cannot_be_fetched_are_a_state_that_passes(
+    client: Client, champion: ModelVersion, make_version: Callable[..., ModelVersion]
+) -> None:
+    away = make_version(2, artifact_uri="http://127.0.0.1:9/model", artifact_digests={"a": "0"})
+    answer = client.post(f"/api/v1/models/{away.pk}/promote/", content_type=JSON)
+    assert answer.status_code == 503 and "cannot be fetched" in answer.json()["detail"]
+
+
 def test_a_damaged_champion_is_a_conflict_that_an_override_ends(
     client: Client, make_version: Callable[..., ModelVersion]
 ) -> None:
