@@ -26,8 +26,8 @@ TRIGGERS = {
 FALLING = {"mean_confidence"}
 KINDS = {"psi": "PSI", "mmd": "MMD", "auc": "AUC"}
 VERDICTS = {
-    "ok": _("The posts resemble those of the time when the model was trained."),
-    "drift": _("The posts differ from those of the time when the model was trained."),
+    "ok": _("The posts resemble the version's reference."),
+    "drift": _("The posts differ from the version's reference."),
     "too_few": _("Too few different posts to tell."),
     "no_reference": _("The version has no reference to hold posts against."),
 }

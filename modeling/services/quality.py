@@ -340,10 +340,10 @@ def _publish(report: QualityReport, compared: Comparison) -> None:
     if compared.has_drift:
         named = english_names(compared.drifted)
         raise_alert(
-            "drift", f"incoming posts are not as at the champion's training, in: {named}", key=key
+            "drift", f"incoming posts differ from the champion's reference in: {named}", key=key
         )
     elif compared.verdict == "ok" and _was_ok(report):
-        close_alert("drift", key, "incoming posts are as at the champion's training again")
+        close_alert("drift", key, "incoming posts resemble the champion's reference again")
 
 
 def _was_ok(report: QualityReport) -> bool:

@@ -63,7 +63,7 @@ def test_shifted_posts_are_drift_and_an_alert_that_closes(
         assert Alert.objects.standing().count() == 1
         assert quality.build_report(scheme).summary["verdict"] == "ok"
     alert = Alert.objects.get()
-    assert alert.closing_message == "incoming posts are as at the champion's training again"
+    assert alert.closing_message == "incoming posts resemble the champion's reference again"
 
 
 def test_a_text_that_everybody_repeats_is_one_opinion(
@@ -182,7 +182,7 @@ def test_the_command_and_the_route_tell_the_same(
     assert answer["accuracy"] == told["accuracy"]
     out = StringIO()
     call_command("check_quality", stdout=out)
-    assert "posts are as at the champion's training" in out.getvalue()
+    assert "posts are like the champion's reference" in out.getvalue()
     assert "estimated accuracy" in out.getvalue()
     client.force_login(admin_user)
     page = client.get("/admin/modeling/qualityreport/").content.decode()

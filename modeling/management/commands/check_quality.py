@@ -12,9 +12,9 @@ from modeling.models import LabelScheme, QualityReport
 from modeling.services import quality, truth
 
 VERDICTS = {
-    "ok": "posts are as at the champion's training",
-    "drift": "posts are not as at the champion's training",
-    "too_few": "too few posts to tell whether they are as at the champion's training",
+    "ok": "posts are like the champion's reference",
+    "drift": "posts differ from the champion's reference",
+    "too_few": "too few posts to tell whether they are like the champion's reference",
     "no_reference": "the champion has no reference to compare with: the next training makes one",
 }
 
@@ -27,7 +27,7 @@ DRAWS = {
 
 
 class Command(BaseCommand):
-    help = "Compares the posts of the last hours with those at its champion's training."
+    help = "Compares the posts of the last hours with the champion's reference."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--hours", type=float, default=24, help="Length of the window.")
