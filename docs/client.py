@@ -102,6 +102,7 @@ class Client:
             # The scheme is that of the address, which whoever uses the client chooses.
             request = Request(self.address + path, data, self._headers(), method=method)  # noqa: S310
             try:
+                # As above.
                 with urlopen(request, timeout=self.timeout) as answer:  # noqa: S310
                     return json.load(answer)
             except HTTPError as error:

@@ -139,6 +139,7 @@ def _dump(path: Path) -> dict[str, int]:
         connection.ensure_connection()
         _copy_sqlite(Path(connection.settings_dict["NAME"]), path)
         with closing(sqlite3.connect(path)) as copy:
+            # Names of tables that the database itself lists.
             return {
                 table: copy.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0]  # noqa: S608
                 for table in _tables()
@@ -326,6 +327,7 @@ def _move_addresses(store: Path, old: str, new: str) -> None:
             # A release of MLflow's that lacks one has nothing to move there.
             columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
             if column in columns:
+                # Names of ADDRESSES, a constant; what was read is a parameter.
                 sql = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"  # noqa: S608
                 database.execute(sql, (old, new))
 

@@ -69,6 +69,7 @@ def prepare(out: Any) -> None:
     if ModelVersion.objects.champions().of_scheme(LabelScheme.DEFAULT_KEY).exists():
         return
     manage = Path(settings.BASE_DIR, "manage.py")
+    # Our own program, and no word of a user's.
     if subprocess.run([sys.executable, str(manage), "bootstrap"], check=False).returncode:  # noqa: S603
         raise PreparationFailed("the starter model could not be built; see above")
 

@@ -152,6 +152,7 @@ def _insert_on_sqlite(rows: Sequence[tuple[Any, ...]]) -> Iterable[tuple[int, st
 def _insert_on_postgresql(rows: Sequence[tuple[Any, ...]]) -> list[tuple[int, str]]:
     """One document for all rows: PostgreSQL reads it twice as fast as a list of values."""
     document = orjson.dumps([dict(zip(COLUMNS, _embedded(row), strict=True)) for row in rows])
+    # Constants of this module are formatted in, and nothing that was read.
     sql = (
         f"{_INTO} SELECT * FROM json_to_recordset(%s) AS posts ({_TYPED}) "  # noqa: S608
         f"{_UNLESS_THERE} RETURNING id, external_id"
